@@ -1,0 +1,1 @@
+"""Every public function here is a cleaning step: text → text."""

@@ -1,0 +1,82 @@
+"""One exchange with a model: a Request out, a Completion back, Usage spent. Knows no provider and no job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, Protocol
+
+Role = Literal["system", "user", "assistant"]
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one answer. `cached` and `cache_write` are parts of `input`, `reasoning` of `output`."""
+
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input + other.input,
+            self.output + other.output,
+            self.cached + other.cached,
+            self.cache_write + other.cache_write,
+            self.reasoning + other.reasoning,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question. `id` is `<job>/<index>.<nth>`: unique per question, equal when it is repeated."""
+
+    id: str
+    model: str
+    messages: tuple[tuple[Role, str], ...]
+    max_tokens: int
+    sampling: Mapping[str, Any] = NOTHING
+    """Further parameters by the job file's names (temperature, top_p, seed, …), without `extra`."""
+    extra: Mapping[str, Any] = NOTHING
+    """Passed on to the provider as it is."""
+    prefill: str = ""
+    """The first words of the answer; part of the completion's text whatever the provider returns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a provider said of one of its limits.
+
+    `meter` is requests, tokens, input or output; `limit` and `remaining` are in its unit; `reset` is
+    the number of seconds until the meter is full again (None where it is not told).
+    """
+
+    meter: Literal["requests", "tokens", "input", "output"]
+    limit: float
+    remaining: float
+    reset: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One answer. `finish`: stop, length, filter, oversize, or what the provider said instead."""
+
+    text: str
+    finish: str
+    usage: Usage = Usage()
+    model: str = ""
+    """The model that the provider says has answered ("" where it says nothing)."""
+    seconds: float = 0.0
+    readings: tuple[Reading, ...] = field(default=(), compare=False)
+
+
+class Provider(Protocol):
+    """Turns a Request into a Completion."""
+
+    async def complete(self, request: Request) -> Completion:
+        """Ask once. Raises Transient, Refused or Fatal; never retries and never waits to be polite."""
+        ...

@@ -1,0 +1,346 @@
+"""Prompt spaces: pure maps from (seed, index) to a Prompt. Knows nothing of files, models or jobs.
+
+Sampling without repetition is a keyed permutation of the product space, so any index of any shard can be computed
+alone and no memory of what was drawn is needed. Method: J. Black and P. Rogaway, "Ciphers with arbitrary finite
+domains" (CT-RSA 2002): a generalised Feistel network over Z_a × Z_b with a·b ≥ n, and cycle-walking.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import blake2b
+from itertools import accumulate
+from typing import Literal, Protocol
+
+from .exchange import Role
+
+Draw = Literal["unique", "independent", "ordered"]
+Trait = str | tuple[str, ...]
+ROUNDS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Point `index` of a space. `traits` are the values chosen for it, as they stand in the text."""
+
+    index: int
+    text: str
+    traits: Mapping[str, Trait]
+    system: str = ""
+    prefill: str = ""
+    examples: tuple[tuple[Role, str], ...] = ()
+
+    @property
+    def messages(self) -> tuple[tuple[Role, str], ...]:
+        """System message, examples, prompt: as they are sent."""
+        head: tuple[tuple[Role, str], ...] = (("system", self.system),) if self.system else ()
+        return (*head, *self.examples, ("user", self.text))
+
+
+class Space(Protocol):
+    """A finite set of prompts in an order that the seed decides."""
+
+    @property
+    def size(self) -> int:
+        """How many different prompts there are (repeats counted)."""
+        ...
+
+    def prompt(self, seed: int, index: int) -> Prompt:
+        """Prompt `index`; depends on nothing else."""
+        ...
+
+
+# ── randomness ────────────────────────────────────────────────────────────────────────────────────
+
+
+def draw(seed: int, index: int, label: str) -> int:
+    """64 random bits that depend on nothing but the arguments."""
+    return int.from_bytes(blake2b(f"{seed}/{index}/{label}".encode(), digest_size=8).digest())
+
+
+@lru_cache(maxsize=64)
+def _sides(size: int) -> tuple[int, int, int]:
+    """The sides a, b of the smallest near-square with a·b ≥ size, and the bytes that hold a side twice over."""
+    a = math.isqrt(size - 1) + 1 if size > 1 else 1
+    b = -(-size // a)
+    return a, b, (max(a, b).bit_length() + 7) // 8 + 8
+
+
+@lru_cache(maxsize=64)
+def _keys(seed: int) -> tuple[bytes, ...]:
+    return tuple(blake2b(f"{seed}/permutation/{n}".encode()).digest()[:32] for n in range(ROUNDS))
+
+
+def permute(seed: int, size: int, index: int) -> int:
+    """Where a seeded permutation of range(size) sends `index`; exact for any size."""
+    if not 0 <= index < size:
+        raise IndexError(index)
+    a, b, width = _sides(size)
+    keys = _keys(seed)
+    while True:
+        left, right = divmod(index, b)
+        for number, key in enumerate(keys):
+            # a round moves one side by a hash of the other, so that undoing it needs no inverse of the hash
+            side = right if number % 2 == 0 else left
+            mixed = int.from_bytes(
+                blake2b(side.to_bytes(width), key=key, digest_size=min(width, 64)).digest()
+            )
+            if number % 2 == 0:
+                left = (left + mixed) % a
+            else:
+                right = (right + mixed) % b
+        index = left * b + right
+        if index < size:
+            return index
+
+
+# ── templates ─────────────────────────────────────────────────────────────────────────────────────
+
+_PIECE = re.compile(r"\{\{([a-z_][a-z0-9_]*)\}\}|\{([a-z_][a-z0-9_]*)\}|(\[\[)|(\]\])")
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """Text with `{slots}`. `[[ … ]]` vanishes when every slot in it is empty; any other brace is literal."""
+
+    parts: tuple[str | Slot | Template, ...]
+
+    @property
+    def slots(self) -> frozenset[str]:
+        """The names of the slots, those of optional parts included."""
+        names = {part.name for part in self.parts if isinstance(part, Slot)}
+        return frozenset(names).union(*(part.slots for part in self.parts if isinstance(part, Template)))
+
+    def fill(self, values: Mapping[str, str]) -> str:
+        """The text with every slot replaced, in one pass: a value's own braces stay as they are."""
+        return "".join([_said(part, values) for part in self.parts])
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """`{name}` in a template."""
+
+    name: str
+
+
+def _said(part: str | Slot | Template, values: Mapping[str, str]) -> str:
+    match part:
+        case str():
+            return part
+        case Slot(name):
+            return values[name]
+        case Template():
+            return part.fill(values) if any(values[name] for name in part.slots) else ""
+
+
+def parse(text: str) -> Template:
+    """Text → Template. An unpaired `[[` or `]]`, or a `[[ ]]` without slots, is literal text."""
+    stack: list[list[str | Slot | Template]] = [[]]
+    at = 0
+    for found in _PIECE.finditer(text):
+        if found.start() > at:
+            stack[-1].append(text[at : found.start()])
+        at = found.end()
+        literal, slot, opens, closes = found.groups()
+        if literal:
+            stack[-1].append("{" + literal + "}")
+        elif slot:
+            stack[-1].append(Slot(slot))
+        elif opens and len(stack) == 1:
+            stack.append([])
+        elif closes and len(stack) == 2:
+            inner = Template(tuple(stack.pop()))
+            stack[-1].extend([inner] if inner.slots else ["[[", *inner.parts, "]]"])
+        else:
+            stack[-1].append(found.group())
+    stack[-1].append(text[at:])
+    while len(stack) > 1:
+        unclosed = stack.pop()
+        stack[-1].extend(["[[", *unclosed])
+    return Template(tuple(part for part in stack[0] if part != ""))
+
+
+# ── axes ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One slot's values: one of them, or (`choose`) a subset of `least` to `most`, joined.
+
+    Values must differ from each other; `weights` (one per value) count under independent draws only.
+    """
+
+    name: str
+    values: Sequence[str]
+    choose: tuple[int, int] | None = None
+    join: str = ", "
+    weights: tuple[float, ...] | None = None
+
+    @property
+    def size(self) -> int:
+        """How many choices there are."""
+        if self.choose is None:
+            return len(self.values)
+        least, most = self.choose
+        return sum(math.comb(len(self.values), k) for k in range(least, most + 1))
+
+    def pick(self, rank: int) -> Trait:
+        """Choice number `rank`, 0 ≤ rank < size: a value, or the values of a subset in the axis' order."""
+        if self.choose is None:
+            return self.values[rank]
+        least, most = self.choose
+        for k in range(least, most + 1):
+            count = math.comb(len(self.values), k)
+            if rank < count:
+                return tuple(self.values[at] for at in _subset(len(self.values), k, rank))
+            rank -= count
+        raise IndexError(rank)
+
+    def draw(self, seed: int, index: int) -> Trait:
+        """An independent draw: uniform over the sizes of the subset, then over the subsets; weighted where weights are."""
+        bits = draw(seed, index, self.name)
+        if self.choose is not None:
+            least, most = self.choose
+            k = least + bits % (most - least + 1)
+            count = math.comb(len(self.values), k)
+            return tuple(self.values[at] for at in _subset(len(self.values), k, (bits >> 8) % count))
+        if self.weights is None:
+            return self.values[bits % len(self.values)]
+        totals = list(accumulate(self.weights))
+        point = bits / 2**64 * totals[-1]
+        return self.values[next(at for at, total in enumerate(totals) if point < total)]
+
+
+def _subset(n: int, k: int, rank: int) -> list[int]:
+    """The k-subset of range(n) with this rank in lexicographic order."""
+    chosen: list[int] = []
+    at = 0
+    while k:
+        with_this = math.comb(n - at - 1, k - 1)
+        if rank < with_this:
+            chosen.append(at)
+            k -= 1
+        else:
+            rank -= with_this
+        at += 1
+    return chosen
+
+
+# ── the spaces ────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """The templates of a prompt's parts."""
+
+    text: Template
+    system: Template = Template(())
+    prefill: Template = Template(())
+
+    @property
+    def slots(self) -> frozenset[str]:
+        """All slots of all parts."""
+        return self.text.slots | self.system.slots | self.prefill.slots
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A template over the product of its axes.
+
+    `values` that hold slots of other axes are filled from them; `order` names the axes so that each comes after those it needs.
+    """
+
+    wording: Wording
+    axes: tuple[Axis, ...]
+    draw: Draw = "unique"
+    repeats: int = 1
+    nested: Mapping[str, Mapping[str, Template]] = field(default_factory=dict)
+    """axis → value → its template, for the values that hold slots."""
+    order: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """The number of combinations, times the repeats."""
+        return math.prod(axis.size for axis in self.axes) * self.repeats
+
+    def prompt(self, seed: int, index: int) -> Prompt:
+        """Combination `index // repeats` in the seed's order, as a prompt."""
+        point = index // self.repeats
+        if self.draw == "independent":
+            picked = {axis.name: axis.draw(seed, point) for axis in self.axes}
+        else:
+            rank = point if self.draw == "ordered" else permute(seed, self.size // self.repeats, point)
+            picked = self._unrank(rank)
+        if self.nested:
+            picked = self._resolve(picked)
+        joins = self._joined(picked)
+        wording = self.wording
+        return Prompt(
+            index, wording.text.fill(joins), picked, wording.system.fill(joins), wording.prefill.fill(joins)
+        )
+
+    def _unrank(self, rank: int) -> dict[str, Trait]:
+        picked: dict[str, Trait] = {}
+        for axis in reversed(self.axes):
+            rank, digit = divmod(rank, axis.size)
+            picked[axis.name] = axis.pick(digit)
+        return picked
+
+    def _joined(self, picked: Mapping[str, Trait]) -> dict[str, str]:
+        joins = {axis.name: axis.join for axis in self.axes}
+        return {
+            name: said if isinstance(said, str) else joins[name].join(said) for name, said in picked.items()
+        }
+
+    def _resolve(self, picked: Mapping[str, Trait]) -> dict[str, Trait]:
+        done = dict(picked)
+        for name in self.order:
+            templates = self.nested.get(name)
+            if templates:
+                known = self._joined(done)
+                said = done[name]
+                if isinstance(said, str):
+                    done[name] = templates[said].fill(known) if said in templates else said
+                else:
+                    done[name] = tuple(
+                        templates[one].fill(known) if one in templates else one for one in said
+                    )
+        return done
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Prompts that exist already, or one prompt per row of a table: a template over each row's fields."""
+
+    wording: Wording
+    rows: Sequence[Mapping[str, str]]
+    draw: Draw = "ordered"
+    repeats: int = 1
+    traits: tuple[str, ...] = ()
+    """The fields that become traits."""
+
+    @property
+    def size(self) -> int:
+        """The number of rows, times the repeats."""
+        return len(self.rows) * self.repeats
+
+    def prompt(self, seed: int, index: int) -> Prompt:
+        """Row `index // repeats` in the seed's order, as a prompt."""
+        point = index // self.repeats
+        match self.draw:
+            case "ordered":
+                at = point
+            case "unique":
+                at = permute(seed, len(self.rows), point)
+            case "independent":
+                at = draw(seed, point, "row") % len(self.rows)
+        row = self.rows[at]
+        traits = {name: row[name] for name in self.traits}
+        wording = self.wording
+        return Prompt(
+            index, wording.text.fill(row), traits, wording.system.fill(row), wording.prefill.fill(row)
+        )

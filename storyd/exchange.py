@@ -11,6 +11,11 @@ Role = Literal["system", "user", "assistant"]
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
+def nothing() -> Mapping[str, Any]:
+    """The empty mapping, as a dataclass wants its default."""
+    return NOTHING
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens of one answer. `cached` and `cache_write` are parts of `input`, `reasoning` of `output`."""
@@ -39,9 +44,9 @@ class Request:
     model: str
     messages: tuple[tuple[Role, str], ...]
     max_tokens: int
-    sampling: Mapping[str, Any] = NOTHING
+    sampling: Mapping[str, Any] = field(default_factory=nothing)
     """Further parameters by the job file's names (temperature, top_p, seed, …), without `extra`."""
-    extra: Mapping[str, Any] = NOTHING
+    extra: Mapping[str, Any] = field(default_factory=nothing)
     """Passed on to the provider as it is."""
     prefill: str = ""
     """The first words of the answer; part of the completion's text whatever the provider returns."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from .exchange import NOTHING, Request
+from .exchange import Request, nothing
 from .past import Past
 from .space import Prompt, Space, draw
 from .verdict import Check, Cleaner, Extract
@@ -34,9 +34,9 @@ class Sampling:
 
     max_tokens: int = 400
     seed: int | str | None = None
-    options: Mapping[str, Any] = NOTHING
+    options: Mapping[str, Any] = field(default_factory=nothing)
     """temperature, top_p, … by the job file's names."""
-    extra: Mapping[str, Any] = NOTHING
+    extra: Mapping[str, Any] = field(default_factory=nothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Job:
     clean: Sequence[Cleaner]
     checks: Sequence[tuple[str, Check]]
     retry: RetryPolicy = RetryPolicy()
-    fingerprint: Mapping[str, str] = NOTHING
+    fingerprint: Mapping[str, str] = field(default_factory=nothing)
     """Key of the job file → hash of its value: see `changed`."""
 
     @property
@@ -101,7 +101,7 @@ def changed(was: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 
 
 def _seed(job: Job, index: int, nth: int) -> int:
-    """A seed every provider takes: 31 bits. A fixed one still differs per attempt, or a retry would only repeat the answer."""
+    """31 bits, which every provider takes; differs per attempt, or a retry would repeat the answer."""
     if job.sampling.seed == "auto":
         return draw(job.seed, index, f"seed/{nth}") >> 33
     return (int(job.sampling.seed or 0) + nth) & 0x7FFFFFFF

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .exchange import NOTHING
+from .exchange import nothing
 
 
 class Secret:
@@ -77,5 +77,5 @@ class ProviderSettings:
     launch: str = ""
     gguf: str = ""
     insecure: bool = False
-    options: Mapping[str, Any] = field(default_factory=lambda: NOTHING)
+    options: Mapping[str, Any] = field(default_factory=nothing)
     """What only this kind understands; its module says which names and types."""

@@ -1,18 +1,20 @@
 """Prompt spaces: pure maps from (seed, index) to a Prompt. Knows nothing of files, models or jobs.
 
-Sampling without repetition is a keyed permutation of the product space, so any index of any shard can be computed
-alone and no memory of what was drawn is needed. Method: J. Black and P. Rogaway, "Ciphers with arbitrary finite
-domains" (CT-RSA 2002): a generalised Feistel network over Z_a × Z_b with a·b ≥ n, and cycle-walking.
+Sampling without repetition is a keyed permutation of the product space, so any index of any shard can be
+computed alone and no memory of what was drawn is needed. Method: J. Black and P. Rogaway, "Ciphers with
+arbitrary finite domains" (CT-RSA 2002): a generalised Feistel network over Z_a × Z_b with a·b ≥ n, and
+cycle-walking.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from hashlib import blake2b
+from hashlib import blake2b, shake_256
 from itertools import accumulate
 from typing import Literal, Protocol
 
@@ -62,37 +64,43 @@ def draw(seed: int, index: int, label: str) -> int:
     return int.from_bytes(blake2b(f"{seed}/{index}/{label}".encode(), digest_size=8).digest())
 
 
+def below(seed: int, index: int, label: str, size: int) -> int:
+    """A random integer in range(size), of any size; its bias is below 2⁻⁶⁴."""
+    width = (size.bit_length() + 7) // 8 + 8
+    return int.from_bytes(shake_256(f"{seed}/{index}/{label}".encode()).digest(width)) % size
+
+
 @lru_cache(maxsize=64)
 def _sides(size: int) -> tuple[int, int, int]:
-    """The sides a, b of the smallest near-square with a·b ≥ size, and the bytes that hold a side twice over."""
-    a = math.isqrt(size - 1) + 1 if size > 1 else 1
-    b = -(-size // a)
-    return a, b, (max(a, b).bit_length() + 7) // 8 + 8
+    """Near-square sides a·b ≥ size, and how many bytes of hash make a sum modulo a side all but uniform."""
+    a = math.isqrt(size - 1) + 1
+    return a, -(-size // a), (a.bit_length() + 7) // 8 + 8
 
 
 @lru_cache(maxsize=64)
 def _keys(seed: int) -> tuple[bytes, ...]:
-    return tuple(blake2b(f"{seed}/permutation/{n}".encode()).digest()[:32] for n in range(ROUNDS))
+    return tuple(blake2b(f"{seed}/permutation/{n}".encode(), digest_size=32).digest() for n in range(ROUNDS))
+
+
+def _mix(key: bytes, side: int, width: int) -> int:
+    data = side.to_bytes(width)
+    if width <= 64:  # as far as blake2b goes
+        return int.from_bytes(blake2b(data, key=key, digest_size=width).digest())
+    return int.from_bytes(shake_256(key + data).digest(width))
 
 
 def permute(seed: int, size: int, index: int) -> int:
-    """Where a seeded permutation of range(size) sends `index`; exact for any size."""
+    """Where a seeded permutation of range(size) sends `index`; exact for any size. Raises IndexError."""
     if not 0 <= index < size:
         raise IndexError(index)
     a, b, width = _sides(size)
     keys = _keys(seed)
     while True:
         left, right = divmod(index, b)
-        for number, key in enumerate(keys):
-            # a round moves one side by a hash of the other, so that undoing it needs no inverse of the hash
-            side = right if number % 2 == 0 else left
-            mixed = int.from_bytes(
-                blake2b(side.to_bytes(width), key=key, digest_size=min(width, 64)).digest()
-            )
-            if number % 2 == 0:
-                left = (left + mixed) % a
-            else:
-                right = (right + mixed) % b
+        # each half-round moves one side by a hash of the other, which undoing needs no inverse of
+        for even, odd in zip(keys[::2], keys[1::2], strict=True):
+            left = (left + _mix(even, right, width)) % a
+            right = (right + _mix(odd, left, width)) % b
         index = left * b + right
         if index < size:
             return index
@@ -201,18 +209,12 @@ class Axis:
         raise IndexError(rank)
 
     def draw(self, seed: int, index: int) -> Trait:
-        """An independent draw: uniform over the sizes of the subset, then over the subsets; weighted where weights are."""
-        bits = draw(seed, index, self.name)
-        if self.choose is not None:
-            least, most = self.choose
-            k = least + bits % (most - least + 1)
-            count = math.comb(len(self.values), k)
-            return tuple(self.values[at] for at in _subset(len(self.values), k, (bits >> 8) % count))
+        """An independent draw: uniform over all choices, or by weight."""
         if self.weights is None:
-            return self.values[bits % len(self.values)]
+            return self.pick(below(seed, index, self.name, self.size))
         totals = list(accumulate(self.weights))
-        point = bits / 2**64 * totals[-1]
-        return self.values[next(at for at, total in enumerate(totals) if point < total)]
+        point = draw(seed, index, self.name) / 2**64 * totals[-1]
+        return self.values[bisect_right(totals, point)]
 
 
 def _subset(n: int, k: int, rank: int) -> list[int]:
@@ -251,7 +253,7 @@ class Wording:
 class Grid:
     """A template over the product of its axes.
 
-    `values` that hold slots of other axes are filled from them; `order` names the axes so that each comes after those it needs.
+    Values that hold slots of other axes are filled from them, in `order`: each axis after those it needs.
     """
 
     wording: Wording

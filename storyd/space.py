@@ -13,7 +13,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from hashlib import blake2b, shake_256
 from itertools import accumulate
 from typing import Literal, Protocol
@@ -22,7 +22,7 @@ from .exchange import Role
 
 Draw = Literal["unique", "independent", "ordered"]
 Trait = str | tuple[str, ...]
-ROUNDS = 6
+ROUNDS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +79,14 @@ def _sides(size: int) -> tuple[int, int, int]:
 
 @lru_cache(maxsize=64)
 def _keys(seed: int) -> tuple[bytes, ...]:
-    return tuple(blake2b(f"{seed}/permutation/{n}".encode(), digest_size=32).digest() for n in range(ROUNDS))
+    return tuple(blake2b(f"{seed}/permutation/{n}".encode(), digest_size=16).digest() for n in range(ROUNDS))
 
 
 def _mix(key: bytes, side: int, width: int) -> int:
-    data = side.to_bytes(width)
+    data = key + side.to_bytes(width)
     if width <= 64:  # as far as blake2b goes
-        return int.from_bytes(blake2b(data, key=key, digest_size=width).digest())
-    return int.from_bytes(shake_256(key + data).digest(width))
+        return int.from_bytes(blake2b(data, digest_size=width).digest())
+    return int.from_bytes(shake_256(data).digest(width))
 
 
 def permute(seed: int, size: int, index: int) -> int:
@@ -94,13 +94,14 @@ def permute(seed: int, size: int, index: int) -> int:
     if not 0 <= index < size:
         raise IndexError(index)
     a, b, width = _sides(size)
-    keys = _keys(seed)
+    one, two, three, four = _keys(seed)
     while True:
         left, right = divmod(index, b)
-        # each half-round moves one side by a hash of the other, which undoing needs no inverse of
-        for even, odd in zip(keys[::2], keys[1::2], strict=True):
-            left = (left + _mix(even, right, width)) % a
-            right = (right + _mix(odd, left, width)) % b
+        # each round moves one side by a hash of the other, which undoing needs no inverse of
+        left = (left + _mix(one, right, width)) % a
+        right = (right + _mix(two, left, width)) % b
+        left = (left + _mix(three, right, width)) % a
+        right = (right + _mix(four, left, width)) % b
         index = left * b + right
         if index < size:
             return index
@@ -112,37 +113,55 @@ _PIECE = re.compile(r"\{\{([a-z_][a-z0-9_]*)\}\}|\{([a-z_][a-z0-9_]*)\}|(\[\[)|(
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
-    """Text with `{slots}`. `[[ … ]]` vanishes when every slot in it is empty; any other brace is literal."""
-
-    parts: tuple[str | Slot | Template, ...]
-
-    @property
-    def slots(self) -> frozenset[str]:
-        """The names of the slots, those of optional parts included."""
-        names = {part.name for part in self.parts if isinstance(part, Slot)}
-        return frozenset(names).union(*(part.slots for part in self.parts if isinstance(part, Template)))
-
-    def fill(self, values: Mapping[str, str]) -> str:
-        """The text with every slot replaced, in one pass: a value's own braces stay as they are."""
-        return "".join([_said(part, values) for part in self.parts])
-
-
-@dataclass(frozen=True, slots=True)
 class Slot:
     """`{name}` in a template."""
 
     name: str
 
 
-def _said(part: str | Slot | Template, values: Mapping[str, str]) -> str:
+@dataclass(frozen=True)
+class Template:
+    """Text with `{slots}`. `[[ … ]]` vanishes when every slot in it is empty; any other brace is literal."""
+
+    parts: tuple[str | Slot | Template, ...]
+
+    @cached_property
+    def slots(self) -> frozenset[str]:
+        """The names of the slots, those of optional parts included."""
+        names = {part.name for part in self.parts if isinstance(part, Slot)}
+        return frozenset(names).union(*(part.slots for part in self.parts if isinstance(part, Template)))
+
+    @cached_property
+    def _pieces(self) -> tuple[tuple[str, frozenset[str]], ...]:
+        """Runs of text as printf formats, each with the slots of which one must be filled (none: always)."""
+        pieces: list[tuple[str, frozenset[str]]] = [("", frozenset())]
+        for part in self.parts:
+            if isinstance(part, Template):
+                pieces += [("".join(map(_format, part.parts)), part.slots), ("", frozenset())]
+            else:
+                pieces[-1] = (pieces[-1][0] + _format(part), frozenset())
+        return tuple(piece for piece in pieces if piece[0])
+
+    def fill(self, values: Mapping[str, str]) -> str:
+        """The text with every slot replaced, in one pass: a value's own braces stay as they are."""
+        return "".join(
+            [
+                form % values
+                for form, slots in self._pieces
+                if not slots or any(values[name] for name in slots)
+            ]
+        )
+
+
+def _format(part: str | Slot | Template) -> str:
+    """A part of a template as a printf format, whose slots only a name can fill."""
     match part:
-        case str():
-            return part
         case Slot(name):
-            return values[name]
-        case Template():
-            return part.fill(values) if any(values[name] for name in part.slots) else ""
+            return f"%({name})s"
+        case str():
+            return part.replace("%", "%%")
+        case Template():  # parse() nests no deeper than one
+            return "".join(map(_format, part.parts))
 
 
 def parse(text: str) -> Template:
@@ -175,7 +194,7 @@ def parse(text: str) -> Template:
 # ── axes ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Axis:
     """One slot's values: one of them, or (`choose`) a subset of `least` to `most`, joined.
 
@@ -188,7 +207,7 @@ class Axis:
     join: str = ", "
     weights: tuple[float, ...] | None = None
 
-    @property
+    @cached_property
     def size(self) -> int:
         """How many choices there are."""
         if self.choose is None:
@@ -249,7 +268,7 @@ class Wording:
         return self.text.slots | self.system.slots | self.prefill.slots
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Grid:
     """A template over the product of its axes.
 
@@ -264,10 +283,24 @@ class Grid:
     """axis → value → its template, for the values that hold slots."""
     order: tuple[str, ...] = ()
 
+    @cached_property
+    def combinations(self) -> int:
+        """The size of the product space."""
+        return math.prod(axis.size for axis in self.axes)
+
     @property
     def size(self) -> int:
         """The number of combinations, times the repeats."""
-        return math.prod(axis.size for axis in self.axes) * self.repeats
+        return self.combinations * self.repeats
+
+    @cached_property
+    def _joins(self) -> dict[str, str]:
+        return {axis.name: axis.join for axis in self.axes}
+
+    @cached_property
+    def _digits(self) -> tuple[tuple[str, int, Axis], ...]:
+        """Name, size and axis, the fastest-changing first."""
+        return tuple((axis.name, axis.size, axis) for axis in reversed(self.axes))
 
     def prompt(self, seed: int, index: int) -> Prompt:
         """Combination `index // repeats` in the seed's order, as a prompt."""
@@ -275,7 +308,7 @@ class Grid:
         if self.draw == "independent":
             picked = {axis.name: axis.draw(seed, point) for axis in self.axes}
         else:
-            rank = point if self.draw == "ordered" else permute(seed, self.size // self.repeats, point)
+            rank = point if self.draw == "ordered" else permute(seed, self.combinations, point)
             picked = self._unrank(rank)
         if self.nested:
             picked = self._resolve(picked)
@@ -287,13 +320,13 @@ class Grid:
 
     def _unrank(self, rank: int) -> dict[str, Trait]:
         picked: dict[str, Trait] = {}
-        for axis in reversed(self.axes):
-            rank, digit = divmod(rank, axis.size)
-            picked[axis.name] = axis.pick(digit)
+        for name, size, axis in self._digits:
+            rank, digit = divmod(rank, size)
+            picked[name] = axis.pick(digit)
         return picked
 
     def _joined(self, picked: Mapping[str, Trait]) -> dict[str, str]:
-        joins = {axis.name: axis.join for axis in self.axes}
+        joins = self._joins
         return {
             name: said if isinstance(said, str) else joins[name].join(said) for name, said in picked.items()
         }

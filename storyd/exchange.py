@@ -36,6 +36,9 @@ class Usage:
         )
 
 
+NO_USAGE = Usage()
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One question. `id` is `<job>/<index>.<nth>`: unique per question, equal when it is repeated."""
@@ -72,7 +75,7 @@ class Completion:
 
     text: str
     finish: str
-    usage: Usage = Usage()
+    usage: Usage = NO_USAGE
     model: str = ""
     """The model that the provider says has answered ("" where it says nothing)."""
     seconds: float = 0.0

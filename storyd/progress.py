@@ -84,7 +84,7 @@ class Tally:
             "answers": self.answers,
             "faults": self.faults,
             "usage": usage_body(self.usage),
-            "usd": round(self.usd, 9),
+            "usd": None if 0 < self.unpriced == self.answers else round(self.usd, 9),
             "unpriced": self.unpriced,
             "reasons": dict(sorted(self.reasons.items())),
             "latency": {"bounds": BUCKETS, "counts": self.latency},
@@ -101,7 +101,7 @@ class Tally:
             body["answers"],
             body["faults"],
             usage_from(body["usage"]),
-            body["usd"],
+            body["usd"] or 0.0,
             body["unpriced"],
             Counter(body["reasons"]),
             list(body["latency"]["counts"]),
@@ -125,6 +125,10 @@ class OpenShard:
         """OPEN, ACCEPTED or ABANDONED."""
         return self._state[index - self.indices.start]
 
+    def accepted(self, index: int) -> bool:
+        """Whether an index is accepted."""
+        return self.state(index) == ACCEPTED
+
     def past(self, index: int) -> Past:
         """What an open index has been through."""
         return self._pasts.get(index, FRESH)
@@ -140,9 +144,9 @@ class OpenShard:
         """The abandoned indices, in order."""
         return [self.indices.start + at for at, state in enumerate(self._state) if state == ABANDONED]
 
-    def void(self, record: Record) -> bool:
-        """Whether a record was voided by a later reopening of its index."""
-        return record.nth < self._floors.get(record.index, 0)
+    def floor(self, index: int) -> int:
+        """Records of questions below this number are void: the index was reopened since."""
+        return self._floors.get(index, 0)
 
     def see(self, event: Event) -> None:
         """One more event."""
@@ -169,7 +173,7 @@ class OpenShard:
         """A record as it stands in the open file: accepted, unless it is void, and paid for either way."""
         if record.part == 0:
             self.tally.paid(record.usage, record.usd, record.seconds, record.model)
-        if not self.void(record):
+        if record.nth >= self.floor(record.index):
             self._count(record.index, 1)
 
     def _accept(self, index: int, records: tuple[Record, ...]) -> None:

@@ -1,0 +1,306 @@
+"""Shards on disk: open, fold, append, seal, reopen, read. Knows no model and no clock.
+
+Which files a shard has says what state it is in; every step between two states leaves files that `open_shard`
+understands, so that a kill at any moment is healed by the next start:
+
+    nothing                                never asked
+    events + stories.open                  open
+    events + stories.open + stories        was being sealed: the seal had not been written, so seal again
+    events + stories + seal (+ .open)      sealed (the open file was about to go)
+    events + stories                       was being reopened, or the seal is lost: open
+    events.next (+ anything)               was being set aside by restart-shard: finish that
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from . import events, record
+from .appendlog import (
+    FILE_MODE,
+    FOLDER_MODE,
+    AppendLog,
+    sync_folder,
+    whole_lines,
+    write_whole,
+)
+from .errors import Damaged
+from .progress import OpenShard, Tally
+from .record import Record
+
+PARTS: Final = ("stories", "events", "seals")
+RESTARTING: Final = "jsonl.next"
+"""The suffix of an event file that restart-shard has prepared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Where the files of a job lie."""
+
+    path: Path
+
+    def stories(self, number: int) -> Path:
+        """A sealed shard."""
+        return self.path / "stories" / f"{number:05d}.jsonl"
+
+    def growing(self, number: int) -> Path:
+        """An open shard."""
+        return self.path / "stories" / f"{number:05d}.jsonl.open"
+
+    def events(self, number: int) -> Path:
+        """Whatever else happened to a shard's indices."""
+        return self.path / "events" / f"{number:05d}.jsonl"
+
+    def seal(self, number: int) -> Path:
+        """The file that says that a shard is sealed."""
+        return self.path / "seals" / f"{number:05d}.json"
+
+    @property
+    def job(self) -> Path:
+        """The frozen job."""
+        return self.path / "job.json"
+
+    @property
+    def lock(self) -> Path:
+        """The file whose bytes say who owns which shard."""
+        return self.path / "lock"
+
+    def make(self) -> None:
+        """Create what is missing. Raises OSError."""
+        for name in PARTS:
+            (self.path / name).mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+
+
+@dataclass(slots=True)
+class Growing:
+    """An open shard: its files, and the fold of what is in them."""
+
+    stories: AppendLog
+    events: AppendLog
+    fold: OpenShard
+
+    def sync(self) -> None:
+        """Put both files on the disk. Raises OSError."""
+        self.stories.sync()
+        self.events.sync()
+
+    def close(self) -> None:
+        """Sync and close both files."""
+        self.stories.close()
+        self.events.close()
+
+
+# ── sealed shards ─────────────────────────────────────────────────────────────────────────────────
+
+
+def sealed(folder: Folder, number: int, indices: range) -> Tally | None:
+    """The tally of a sealed shard; None where it is not sealed, or was and the job has grown since.
+
+    Raises Damaged where its files are missing or have another size than the seal says.
+    """
+    seal = read_seal(folder, number)
+    if seal is None or seal["range"][1] != indices.stop:
+        return None
+    for path, facts in ((folder.stories(number), seal["stories"]), (folder.events(number), seal["events"])):
+        size = _size(path)
+        if size is None and folder.growing(number).exists():
+            return None  # never renamed: the open file is whole, so seal it again
+        if size != facts["bytes"]:
+            said = "is missing" if size is None else f"has {size} bytes"
+            raise Damaged(
+                f"{said}, but its seal says {facts['bytes']} bytes",
+                where=str(path),
+                fix=f"restore it, or ask again: storyd restart-shard {folder.path.name} {number}",
+            )
+    return Tally.of(seal)
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return None
+
+
+def read_seal(folder: Folder, number: int) -> dict[str, Any] | None:
+    """A shard's seal; None where there is none or where it is no whole seal (then it is made anew)."""
+    try:
+        seal: dict[str, Any] = orjson.loads(folder.seal(number).read_bytes())
+        _ = seal["stories"]["bytes"], seal["events"]["bytes"], seal["range"][1], Tally.of(seal)
+        return seal
+    except (FileNotFoundError, orjson.JSONDecodeError, KeyError, TypeError, IndexError):
+        return None
+
+
+def seal(folder: Folder, number: int, fold: OpenShard, facts: Mapping[str, Any]) -> None:
+    """Seal a shard whose every index is settled: write it sorted, then its seal; then the open file goes.
+
+    `facts` go into the seal as they are. Raises OSError; the shard stays open then.
+    """
+    growing, log = folder.growing(number), folder.events(number)
+    lines = sorted(_kept(growing, fold))
+    digest, content = sha256(), sha256()
+    for _, _, line, same in lines:
+        digest.update(same)
+        content.update(line)
+    data = b"".join(line for _, _, line, _ in lines)
+    write_whole(folder.stories(number), data)
+    body = {
+        "shard": number,
+        "range": [fold.indices.start, fold.indices.stop],
+        **fold.tally.body(),
+        "stories": {"bytes": len(data), "sha256": content.hexdigest()},
+        "events": {"bytes": log.stat().st_size, "sha256": file_hash(log)},
+        "digest": digest.hexdigest(),
+        **facts,
+    }
+    write_whole(
+        folder.seal(number), orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    )
+    growing.unlink()
+    sync_folder(growing.parent)
+
+
+def _kept(path: Path, fold: OpenShard) -> Iterator[tuple[int, int, bytes, bytes]]:
+    """(index, part, line, what makes it the same record) of the records that are not void."""
+    for _, line in whole_lines(path):
+        body = orjson.loads(line)
+        if body["nth"] >= fold.floor(body["index"]):
+            yield body["index"], body.get("part", 0), line, record.facts(body)
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file, read in pieces."""
+    hashed = sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            hashed.update(piece)
+    return hashed.hexdigest()
+
+
+def read(path: Path) -> Iterator[Record]:
+    """The records of a story file, in its order; a torn last line is left out. Raises Damaged."""
+    for number, line in whole_lines(path):
+        try:
+            yield record.from_line(line)
+        except ValueError as error:
+            raise Damaged(f"line {number}: {error}", where=str(path)) from error
+
+
+# ── open shards ───────────────────────────────────────────────────────────────────────────────────
+
+
+def open_shard(folder: Folder, number: int, indices: range) -> Growing:
+    """Open a shard to write to it, healing what a kill has left. Raises Damaged or OSError."""
+    heal(folder, number)
+    growing, log = folder.growing(number), folder.events(number)
+    if growing.exists() and not log.exists():
+        raise Damaged(
+            "is missing: what was asked there and rejected is not known, so it might be paid for twice",
+            where=str(log),
+            fix=f"restore it, or ask again: storyd restart-shard {folder.path.name} {number}",
+        )
+    shard = Growing(AppendLog(log), AppendLog(growing), OpenShard(indices))  # events first: see Damaged above
+    _cut_group(shard.stories)
+    _fold(shard)
+    sync_folder(growing.parent)
+    sync_folder(log.parent)
+    return shard
+
+
+def heal(folder: Folder, number: int) -> None:
+    """Bring a shard that is not (or no longer) sealed to the state `open`. Idempotent."""
+    growing, stories, seal_file = folder.growing(number), folder.stories(number), folder.seal(number)
+    finish_restart(folder, number)
+    seal_file.unlink(missing_ok=True)
+    if growing.exists():
+        stories.unlink(missing_ok=True)
+    elif stories.exists():
+        stories.rename(growing)
+
+
+def _fold(shard: Growing) -> None:
+    for number, line in whole_lines(shard.events.path):
+        try:
+            event = events.from_line(line)
+        except ValueError as error:
+            raise _unreadable(shard.events.path, number, error) from error
+        _in_range(event.index, shard, shard.events.path, number)
+        shard.fold.see(event)
+    for number, line in whole_lines(shard.stories.path):
+        try:
+            kept = record.from_line(line)
+        except ValueError as error:
+            raise _unreadable(shard.stories.path, number, error) from error
+        _in_range(kept.index, shard, shard.stories.path, number)
+        if kept.part == 0 and kept.nth >= shard.fold.floor(kept.index) and shard.fold.accepted(kept.index):
+            raise _unreadable(
+                shard.stories.path, number, ValueError(f"index {kept.index} stands there twice")
+            )
+        shard.fold.see_stored(kept)
+
+
+def _in_range(index: int, shard: Growing, path: Path, number: int) -> None:
+    if index not in shard.fold.indices:
+        raise _unreadable(path, number, ValueError(f"index {index} belongs to another shard"))
+
+
+def _unreadable(path: Path, number: int, error: Exception) -> Damaged:
+    return Damaged(f"line {number}: {error}", where=str(path), fix="restore the file from a copy")
+
+
+def _cut_group(log: AppendLog) -> None:
+    """Cut the records of an answer whose group is incomplete: it was written at once, so a kill tore it."""
+    last = _last_line(log)
+    if not last:
+        return
+    try:
+        body = orjson.loads(last)
+    except orjson.JSONDecodeError:
+        return  # the fold says where
+    part, parts = body.get("part", 0), body.get("parts", 1)
+    if part + 1 < parts:
+        kept = [line for _, line in whole_lines(log.path)]
+        log.cut(sum(map(len, kept[: len(kept) - part - 1])))
+
+
+def _last_line(log: AppendLog) -> bytes:
+    with log.path.open("rb") as file:
+        span = min(log.size, 1 << 16)
+        while True:
+            file.seek(log.size - span)
+            tail = file.read(span)
+            start = tail.rfind(b"\n", 0, -1)
+            if start >= 0 or span == log.size:
+                return tail[start + 1 :]
+            span = min(log.size, span * 16)
+
+
+# ── reopening ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def finish_restart(folder: Folder, number: int) -> None:
+    """The second half of restart-shard, which a kill may have interrupted: set the old files aside.
+
+    It has begun once `<events>.next` exists; that file becomes the new event file last.
+    """
+    following = folder.events(number).with_suffix("." + RESTARTING)
+    if not following.exists():
+        return
+    trash = folder.path / "trash" / following.with_suffix("").stem / str(following.stat().st_mtime_ns)
+    trash.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+    for path in (folder.seal(number), folder.stories(number), folder.growing(number), folder.events(number)):
+        if path.exists():
+            kind = path.parent.name
+            path.rename(trash / f"{kind}-{path.name}")
+    folder.growing(number).touch(FILE_MODE)
+    os.rename(following, folder.events(number))
+    for changed in (trash, *(folder.path / name for name in PARTS)):
+        sync_folder(changed)

@@ -78,10 +78,12 @@ def torn_tail(fd: int, size: int) -> int:
 
 
 def whole_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """(number from 1, line with its newline) of a file; a torn last line is left out.
+    """(number from 1, line with its newline) of a file, if there is one; a torn last line is left out.
 
     Raises Damaged at a line that is longer than any of ours.
     """
+    if not path.exists():
+        return
     with path.open("rb") as file:
         number = 0
         while line := file.readline(MAX_LINE):

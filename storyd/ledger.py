@@ -49,7 +49,8 @@ class Ledger:
         if shards.RESTARTING not in suffixes:
             tally = shards.sealed(self.folder, number, self.job.shard(number))
             if tally is not None:
-                self.folder.growing(number).unlink(missing_ok=True)
+                if shards.GROWING in suffixes:
+                    self.folder.growing(number).unlink()
                 self.progress.see_seal(number, tally)
                 return
         self.open(number)

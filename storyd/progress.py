@@ -233,6 +233,11 @@ class Progress:
         self.sealed.add(number)
         self._sealed_total.add(tally)
 
+    def spent(self) -> tuple[float, int]:
+        """US dollars and tokens so far; cheap enough to ask before every request."""
+        tallies = [self._sealed_total, *(shard.tally for shard in self.open.values())]
+        return sum(t.usd for t in tallies), sum(t.usage.input + t.usage.output for t in tallies)
+
     def total(self) -> Tally:
         """The tally of the whole job."""
         whole = Tally()

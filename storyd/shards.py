@@ -36,6 +36,8 @@ from .progress import OpenShard, Tally
 from .record import Record
 
 PARTS: Final = ("stories", "events", "seals")
+GROWING: Final = "jsonl.open"
+"""The suffix of an open shard."""
 RESTARTING: Final = "jsonl.next"
 """The suffix of an event file that restart-shard has prepared."""
 
@@ -52,7 +54,7 @@ class Folder:
 
     def growing(self, number: int) -> Path:
         """An open shard."""
-        return self.path / "stories" / f"{number:05d}.jsonl.open"
+        return self.path / "stories" / f"{number:05d}.{GROWING}"
 
     def events(self, number: int) -> Path:
         """Whatever else happened to a shard's indices."""
@@ -139,13 +141,13 @@ def read_seal(folder: Folder, number: int) -> dict[str, Any] | None:
         return None
 
 
-def seal(folder: Folder, number: int, fold: OpenShard, facts: Mapping[str, Any]) -> None:
+def seal(folder: Folder, number: int, shard: OpenShard, facts: Mapping[str, Any]) -> None:
     """Seal a shard whose every index is settled: write it sorted, then its seal; then the open file goes.
 
     `facts` go into the seal as they are. Raises OSError; the shard stays open then.
     """
     growing, log = folder.growing(number), folder.events(number)
-    lines = sorted(_kept(growing, fold))
+    lines = sorted(kept(growing, shard))
     digest, content = sha256(), sha256()
     for _, _, line, same in lines:
         digest.update(same)
@@ -154,8 +156,8 @@ def seal(folder: Folder, number: int, fold: OpenShard, facts: Mapping[str, Any])
     write_whole(folder.stories(number), data)
     body = {
         "shard": number,
-        "range": [fold.indices.start, fold.indices.stop],
-        **fold.tally.body(),
+        "range": [shard.indices.start, shard.indices.stop],
+        **shard.tally.body(),
         "stories": {"bytes": len(data), "sha256": content.hexdigest()},
         "events": {"bytes": log.stat().st_size, "sha256": file_hash(log)},
         "digest": digest.hexdigest(),
@@ -168,11 +170,11 @@ def seal(folder: Folder, number: int, fold: OpenShard, facts: Mapping[str, Any])
     sync_folder(growing.parent)
 
 
-def _kept(path: Path, fold: OpenShard) -> Iterator[tuple[int, int, bytes, bytes]]:
+def kept(path: Path, shard: OpenShard) -> Iterator[tuple[int, int, bytes, bytes]]:
     """(index, part, line, what makes it the same record) of the records that are not void."""
     for _, line in whole_lines(path):
         body = orjson.loads(line)
-        if body["nth"] >= fold.floor(body["index"]):
+        if body["nth"] >= shard.floor(body["index"]):
             yield body["index"], body.get("part", 0), line, record.facts(body)
 
 
@@ -200,19 +202,25 @@ def read(path: Path) -> Iterator[Record]:
 def open_shard(folder: Folder, number: int, indices: range) -> Growing:
     """Open a shard to write to it, healing what a kill has left. Raises Damaged or OSError."""
     heal(folder, number)
+    require_events(folder, number)
     growing, log = folder.growing(number), folder.events(number)
-    if growing.exists() and not log.exists():
-        raise Damaged(
-            "is missing: what was asked there and rejected is not known, so it might be paid for twice",
-            where=str(log),
-            fix=f"restore it, or ask again: storyd restart-shard {folder.path.name} {number}",
-        )
-    shard = Growing(AppendLog(log), AppendLog(growing), OpenShard(indices))  # events first: see Damaged above
-    _cut_group(shard.stories)
-    _fold(shard)
+    event_log, story_log = AppendLog(log), AppendLog(growing)  # in this order: see require_events
+    _cut_group(story_log)
     sync_folder(growing.parent)
     sync_folder(log.parent)
-    return shard
+    return Growing(story_log, event_log, fold(log, growing, indices))
+
+
+def require_events(folder: Folder, number: int) -> None:
+    """Raise Damaged where a shard has stories and no event file: it is made first, so it must be lost."""
+    if folder.events(number).exists():
+        return
+    if folder.growing(number).exists() or folder.stories(number).exists():
+        raise Damaged(
+            "is missing: what was asked there and rejected is not known, so it might be paid for twice",
+            where=str(folder.events(number)),
+            fix=f"restore it, or ask again: storyd restart-shard {folder.path.name} {number}",
+        )
 
 
 def heal(folder: Folder, number: int) -> None:
@@ -226,30 +234,31 @@ def heal(folder: Folder, number: int) -> None:
         stories.rename(growing)
 
 
-def _fold(shard: Growing) -> None:
-    for number, line in whole_lines(shard.events.path):
+def fold(log: Path, stories: Path, indices: range) -> OpenShard:
+    """What the files of a shard come to; a file that is not there holds nothing. Raises Damaged."""
+    shard = OpenShard(indices)
+    for number, line in whole_lines(log):
         try:
             event = events.from_line(line)
+            _belongs(event.index, indices)
         except ValueError as error:
-            raise _unreadable(shard.events.path, number, error) from error
-        _in_range(event.index, shard, shard.events.path, number)
-        shard.fold.see(event)
-    for number, line in whole_lines(shard.stories.path):
+            raise _unreadable(log, number, error) from error
+        shard.see(event)
+    for number, line in whole_lines(stories):
         try:
-            kept = record.from_line(line)
+            stored = record.from_line(line)
+            _belongs(stored.index, indices)
+            if stored.part == 0 and stored.nth >= shard.floor(stored.index) and shard.accepted(stored.index):
+                raise ValueError(f"index {stored.index} stands there twice")
         except ValueError as error:
-            raise _unreadable(shard.stories.path, number, error) from error
-        _in_range(kept.index, shard, shard.stories.path, number)
-        if kept.part == 0 and kept.nth >= shard.fold.floor(kept.index) and shard.fold.accepted(kept.index):
-            raise _unreadable(
-                shard.stories.path, number, ValueError(f"index {kept.index} stands there twice")
-            )
-        shard.fold.see_stored(kept)
+            raise _unreadable(stories, number, error) from error
+        shard.see_stored(stored)
+    return shard
 
 
-def _in_range(index: int, shard: Growing, path: Path, number: int) -> None:
-    if index not in shard.fold.indices:
-        raise _unreadable(path, number, ValueError(f"index {index} belongs to another shard"))
+def _belongs(index: int, indices: range) -> None:
+    if index not in indices:
+        raise ValueError(f"index {index!r} belongs to another shard")
 
 
 def _unreadable(path: Path, number: int, error: Exception) -> Damaged:
@@ -286,21 +295,25 @@ def _last_line(log: AppendLog) -> bytes:
 # ── reopening ─────────────────────────────────────────────────────────────────────────────────────
 
 
+def following(folder: Folder, number: int) -> Path:
+    """The event file that restart-shard has prepared: while it exists, the old files are being set aside."""
+    return folder.events(number).with_suffix(f".{RESTARTING}")
+
+
 def finish_restart(folder: Folder, number: int) -> None:
     """The second half of restart-shard, which a kill may have interrupted: set the old files aside.
 
-    It has begun once `<events>.next` exists; that file becomes the new event file last.
+    It has begun once the file `following` exists, which becomes the new event file last.
     """
-    following = folder.events(number).with_suffix("." + RESTARTING)
-    if not following.exists():
+    prepared = following(folder, number)
+    if not prepared.exists():
         return
-    trash = folder.path / "trash" / following.with_suffix("").stem / str(following.stat().st_mtime_ns)
+    trash = folder.path / "trash" / f"{number:05d}-{prepared.stat().st_mtime_ns}"
     trash.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
     for path in (folder.seal(number), folder.stories(number), folder.growing(number), folder.events(number)):
         if path.exists():
-            kind = path.parent.name
-            path.rename(trash / f"{kind}-{path.name}")
+            path.rename(trash / f"{path.parent.name}-{path.name}")
     folder.growing(number).touch(FILE_MODE)
-    os.rename(following, folder.events(number))
+    prepared.rename(folder.events(number))
     for changed in (trash, *(folder.path / name for name in PARTS)):
         sync_folder(changed)

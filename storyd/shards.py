@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -31,7 +32,7 @@ from .appendlog import (
     whole_lines,
     write_whole,
 )
-from .errors import Damaged
+from .errors import ConfigError, Damaged
 from .progress import OpenShard, Tally
 from .record import Record
 
@@ -78,6 +79,17 @@ class Folder:
         """Create what is missing. Raises OSError."""
         for name in PARTS:
             (self.path / name).mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+
+
+def find(directory: Path, name: str) -> Folder:
+    """The folder of a job that has begun. Raises ConfigError, naming the jobs there are."""
+    folder = Folder(directory / name)
+    if Path(name).name == name and folder.job.exists():
+        return folder
+    there = sorted(path.parent.name for path in directory.glob("*/job.json"))
+    near = get_close_matches(name, there, 1)
+    fix = f"did you mean {near[0]}?" if near else f"there is: {', '.join(there[:8]) or 'none yet'}"
+    raise ConfigError(f"no job {name!r}", where=str(directory), fix=fix)
 
 
 @dataclass(slots=True)

@@ -1,0 +1,155 @@
+"""Client CPU per accepted story against a bare aiohttp+orjson loop, on the same simulator, in turns.
+
+    python tests/bench/hot_path.py [--stories 20000] [--widths 64 512] [--rounds 3]
+
+Ours: render, ask, parse, the checks finished, words, contains and matches, write, seal; every answer valid.
+Bare: post a body, read, parse. Both run on uvloop, in processes of their own that import first and then
+count their CPU time (all threads); the simulator's is nobody's. Bar: ratio ≤ 2.0 at every width.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+JOB = """
+name: hot-{width}
+seed: 1
+stories: {stories}
+shard_size: 1000
+provider: {{kind: openai, url: "{url}"}}
+model: simulated
+prompt:
+  template: |
+    Write a short story (3-5 paragraphs) in very simple words. Use the verb "{{verb}}", the noun
+    "{{noun}}" and the adjective "{{adjective}}".
+  axes:
+    verb: {{file: vocab/en/verbs.txt}}
+    noun: {{file: vocab/en/nouns.txt}}
+    adjective: {{file: vocab/en/adjectives.txt}}
+sampling: {{max_tokens: 500, temperature: 0.8}}
+checks:
+  - finished
+  - words: {{min: 20, max: 400}}
+  - contains: {{axes: [verb, noun, adjective], language: en}}
+  - matches: "[.!?\\"”]$"
+width: {width}
+"""
+
+
+def bare(url: str, width: int, calls: int) -> None:
+    """Print the CPU milliseconds per call of a loop that does nothing but ask and parse."""
+    import aiohttp
+    import orjson
+    import uvloop
+
+    async def main() -> None:
+        left = iter(range(calls))
+
+        async def hand(session: aiohttp.ClientSession) -> None:
+            for number in left:
+                said = f'Use the verb "run", the noun "dog{number}" and the adjective "red".' + " " * 100
+                body = {"model": "m", "messages": [{"role": "user", "content": said}], "max_tokens": 500}
+                data = orjson.dumps(body)
+                headers = {"Content-Type": "application/json", "X-Client-Request-Id": f"bare/{number}.0"}
+                async with session.post(f"{url}/chat/completions", data=data, headers=headers) as reply:
+                    answer = orjson.loads(await reply.read())
+                    assert answer["choices"][0]["message"]["content"]
+
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
+            asyncio.TaskGroup() as hands,
+        ):
+            for _ in range(width):
+                hands.create_task(hand(session))
+
+    began = time.process_time()
+    uvloop.run(main())
+    print(1000 * (time.process_time() - began) / calls)
+
+
+def ours(url: str, width: int, stories: int) -> None:
+    """Print the CPU milliseconds per accepted story of a whole run."""
+    import anyio
+
+    from storyd import config, limiter, supervisor
+    from storyd.ledger import Ledger
+    from storyd.providers import openai  # noqa: F401  imported before the clock starts
+    from storyd.shards import Folder
+
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "job.yaml"
+        path.write_text(JOB.format(url=url, width=width, stories=stories))
+        setup = config.load(path, directory=Path(directory))
+        folder = Folder(Path(directory) / setup.job.name)
+        accepted = 0
+
+        def watch(ledger: Ledger, limited: limiter.Limited | None) -> None:
+            nonlocal accepted
+            accepted = ledger.progress.total().accepted
+
+        began = time.process_time()
+        numbers = range(setup.job.shards)
+        stop = supervisor.Stop()
+        anyio.run(supervisor.run, setup, folder, numbers, stop, watch, backend_options={"use_uvloop": True})
+        spent = time.process_time() - began
+        assert accepted == stories, f"{accepted} of {stories} accepted"
+        print(1000 * spent / stories)
+
+
+def main() -> None:
+    """Run both in turns and print the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--stories", type=int, default=20_000)
+    parser.add_argument("--widths", type=int, nargs="+", default=[64, 512])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--alone", choices=["bare", "ours"], help=argparse.SUPPRESS)
+    parser.add_argument("--url", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.alone:
+        {"bare": bare, "ours": ours}[args.alone](args.url, args.widths[0], args.stories)
+        return
+    serving = subprocess.Popen(
+        [sys.executable, "-m", "storyd", "simulate", "--port", "0", "--json"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert serving.stdout is not None
+        import orjson
+
+        url = orjson.loads(serving.stdout.readline())["url"]
+        for width in args.widths:
+            report(url, width, args)
+    finally:
+        serving.terminate()
+        serving.wait()
+
+
+def report(url: str, width: int, args: argparse.Namespace) -> None:
+    """One width: the medians of both, and of the ratio pair by pair."""
+    pairs = []
+    for _ in range(args.rounds):
+        pair = []
+        for who in ("bare", "ours"):
+            command = [sys.executable, __file__, "--alone", who, "--url", url, "--widths", str(width)]
+            done = subprocess.run(
+                [*command, "--stories", str(args.stories)], capture_output=True, text=True, check=False
+            )
+            if done.returncode:
+                sys.exit(done.stderr)
+            pair.append(float(done.stdout))
+        pairs.append(pair)
+    ratio = statistics.median(mine / theirs for theirs, mine in pairs)
+    theirs, mine = (statistics.median(column) for column in zip(*pairs, strict=True))
+    print(f"width {width}: bare {theirs:.3f} ms a call, storyd {mine:.3f} ms a story, ratio {ratio:.2f}")
+
+
+if __name__ == "__main__":
+    main()

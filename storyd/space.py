@@ -215,6 +215,10 @@ class Axis:
         least, most = self.choose
         return sum(math.comb(len(self.values), k) for k in range(least, most + 1))
 
+    @cached_property
+    def _totals(self) -> list[float]:
+        return list(accumulate(self.weights or ()))
+
     def pick(self, rank: int) -> Trait:
         """Choice number `rank`, 0 ≤ rank < size: a value, or the values of a subset in the axis' order."""
         if self.choose is None:
@@ -231,23 +235,29 @@ class Axis:
         """An independent draw: uniform over all choices, or by weight."""
         if self.weights is None:
             return self.pick(below(seed, index, self.name, self.size))
-        totals = list(accumulate(self.weights))
-        point = draw(seed, index, self.name) / 2**64 * totals[-1]
-        return self.values[bisect_right(totals, point)]
+        # 53 bits are exact as a float, so the point stays below the last total
+        point = (draw(seed, index, self.name) >> 11) / 2**53 * self._totals[-1]
+        return self.values[bisect_right(self._totals, point)]
+
+
+@lru_cache(maxsize=256)
+def _counts(n: int, k: int) -> tuple[int, ...]:
+    """How many k-subsets lie below each number of range(n)."""
+    return tuple(math.comb(top, k) for top in range(n))
 
 
 def _subset(n: int, k: int, rank: int) -> list[int]:
-    """The k-subset of range(n) with this rank in lexicographic order."""
+    """The k-subset of range(n) with this rank in lexicographic order.
+
+    Mirrored, that is the combinatorial number system: the rank is a sum of C(top, size), the tops falling.
+    """
+    rank = math.comb(n, k) - 1 - rank
     chosen: list[int] = []
-    at = 0
-    while k:
-        with_this = math.comb(n - at - 1, k - 1)
-        if rank < with_this:
-            chosen.append(at)
-            k -= 1
-        else:
-            rank -= with_this
-        at += 1
+    for size in range(k, 0, -1):
+        counts = _counts(n, size)
+        top = bisect_right(counts, rank) - 1
+        rank -= counts[top]
+        chosen.append(n - 1 - top)
     return chosen
 
 

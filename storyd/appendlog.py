@@ -60,9 +60,11 @@ class AppendLog:
     def close(self) -> None:
         """Sync and close; closing twice does nothing."""
         if self._fd >= 0:
-            self.sync()
-            os.close(self._fd)
-            self._fd = -1
+            try:
+                self.sync()
+            finally:
+                os.close(self._fd)
+                self._fd = -1
 
 
 def torn_tail(fd: int, size: int) -> int:
@@ -132,9 +134,8 @@ def disk_errors(where: Path) -> Iterator[None]:
         if error.errno in NO_ROOM:
             raise Full("no space left", where=place, fix="free some space, then run it again") from error
         what = os.strerror(error.errno) if error.errno else str(error)
-        raise Full(
-            f"cannot write: {what.lower()}", where=place, fix="make the folder writable, then run it again"
-        ) from error
+        fix = "raise ulimit -n" if error.errno == errno.EMFILE else "make the folder writable"
+        raise Full(f"cannot write: {what.lower()}", where=place, fix=f"{fix}, then run it again") from error
 
 
 # ── who owns what ─────────────────────────────────────────────────────────────────────────────────
@@ -150,7 +151,8 @@ def owned(path: Path, shards: range) -> Iterator[None]:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
     try:
         try:
-            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, len(shards), shards.start)
+            # not lockf: its locks are the process's, so a second owner in it would take and drop them all
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _flock(shards))
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EAGAIN):
                 raise
@@ -165,19 +167,45 @@ def owned(path: Path, shards: range) -> Iterator[None]:
 
 
 _FLOCK = "hhqqi4x"
-"""struct flock of 64-bit Linux: type, whence, start, len, pid."""
+"""struct flock of 64-bit Linux: type, whence, start, length, pid."""
+
+
+def _flock(shards: range) -> bytes:
+    return struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, shards.start, len(shards), 0)
 
 
 def _holder(fd: int, shards: range) -> str:
-    asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, shards.start, len(shards), 0)
-    kind, _, start, length, pid = struct.unpack(_FLOCK, fcntl.fcntl(fd, fcntl.F_GETLK, asked))
+    kind, _, start, length, _ = struct.unpack(_FLOCK, fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _flock(shards)))
     if kind == fcntl.F_UNLCK:
         return "a process that has just gone (run it again)"
+    pid = next(_owners(os.fstat(fd), start), None)
+    if pid is None:
+        return "a process on another machine, or another user's"
     try:
-        command = (
-            Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-        )
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
-        command = "on another machine, or another user's"
-    printable = "".join(char if char.isprintable() else "?" for char in command[:200])
+        command = "it has just gone"
+    printable = "".join(char if char.isprintable() else "?" for char in command.strip()[:200])
     return f"process {pid}, which holds {start}-{start + length - 1}: {printable}"
+
+
+def _owners(file: os.stat_result, start: int) -> Iterator[int]:
+    """The processes that hold a lock on a file from byte `start` on."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        for name in _names(Path(f"/proc/{pid}/fd")):
+            with suppress(OSError):  # it was closed meanwhile
+                if os.path.samestat(file, os.stat(f"/proc/{pid}/fd/{name}")) and _locks(pid, name, start):
+                    yield int(pid)
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:  # a process that has gone, or another user's
+        return []
+
+
+def _locks(pid: str, name: str, start: int) -> bool:
+    """Whether the kernel says of an open file that it is locked from byte `start` on."""
+    info = Path(f"/proc/{pid}/fdinfo/{name}").read_text()
+    return any(line.startswith("lock:") and line.split()[-2] == str(start) for line in info.splitlines())

@@ -15,11 +15,11 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """A fold of an index's events; see `progress.after`.
+    """A fold of an index's events; see `retry.after`.
 
-    `nth` numbers the next question: it counts every invalid answer there ever was. `invalid` counts
-    them since the index was last (re)opened. `own` counts the index's own faults since its last
-    answer, `faults` all of them.
+    `nth` numbers the next question: it is above the number of every question that was answered or given
+    up. `invalid` counts the invalid answers since the index was last (re)opened; `faults` counts the
+    faults since the last answer, and `own` those that were the index's own.
     """
 
     nth: int = 0

@@ -91,21 +91,21 @@ def _faulted(job: Job, index: int, past: Past, fault: Transient, at: str) -> Eve
 
 
 def _wait(job: Job, index: int, past: Past, fault: Transient) -> float:
-    """Seconds: [0.75, 1]·base·2ⁿ, capped; never before Retry-After."""
+    """Seconds: [0.75, 1]·base·2ⁿ, capped; never less than Retry-After."""
     cap = job.retry.cap if fault.own else min(job.retry.cap, ACCOUNT_CAP)
     wait: float = min(cap, job.retry.base * 2.0 ** min(past.faults, 32))
     jitter = 0.75 + draw(job.seed, index, f"wait/{past.nth}/{past.faults}") / 2**66
-    return round(max(fault.retry_after, jitter * wait), 3)
+    return max(fault.retry_after, round(jitter * wait, 3))
 
 
 def after(past: Past, event: Logged) -> Past:
     """What an index has been through once this has happened too."""
     match event:
-        case Invalid(why=why, answer=answer):
-            return Past(past.nth + 1, past.invalid + 1, rejected=Rejected(answer.text, why))
+        case Invalid(nth=nth, why=why, answer=answer):
+            return Past(max(nth, past.nth) + 1, past.invalid + 1, rejected=Rejected(answer.text, why))
         case Fault(own=own):
             return Past(past.nth, past.invalid, past.own + own, past.faults + 1, past.rejected)
-        case Abandoned(answer=answer):
-            return Past(past.nth + (answer is not None), past.invalid, past.own, past.faults, past.rejected)
+        case Abandoned(nth=nth):
+            return Past(max(nth, past.nth) + 1)
         case Reopened(nth=nth):
             return Past(max(nth, past.nth))

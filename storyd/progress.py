@@ -162,7 +162,8 @@ class OpenShard:
             case Abandoned(index, why=why, answer=paid):
                 if paid is not None:
                     self._pay(paid)
-                tally.rejected(why)
+                # a provider's own words would make as many kinds of reason as there are faults
+                tally.rejected(why if paid is not None else ("unanswered",))
                 self._settle(index, ABANDONED)
                 tally.abandoned += 1
             case Reopened():
@@ -212,7 +213,10 @@ class OpenShard:
         self._floors[event.index] = event.nth
         tally.answers += event.answers
         tally.usage = tally.usage + event.usage
-        tally.usd += event.usd or 0.0
+        if event.usd is None:
+            tally.unpriced += event.answers
+        else:
+            tally.usd += event.usd
 
     def _remember(self, event: Event) -> None:
         if not isinstance(event, Accepted):

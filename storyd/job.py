@@ -75,7 +75,8 @@ class Job:
 def compose(job: Job, prompt: Prompt, past: Past) -> Request:
     """The next question about a prompt, given what its index has been through."""
     messages = prompt.messages
-    if job.retry.feedback and past.rejected is not None:
+    if job.retry.feedback and past.rejected is not None and past.rejected.text.strip():
+        # (an empty answer teaches nothing, and some providers refuse to be shown one)
         messages = (
             *messages,
             ("assistant", past.rejected.text),

@@ -4,17 +4,20 @@ Which files a shard has says what state it is in; every step between two states 
 understands, so that a kill at any moment is healed by the next start:
 
     nothing                                never asked
-    events + stories.open                  open
+    events (+ stories.open)                open
     events + stories.open + stories        was being sealed: the seal had not been written, so seal again
     events + stories + seal (+ .open)      sealed (the open file was about to go)
     events + stories                       was being reopened, or the seal is lost: open
+    events + stories.open + seal           the stories' rename was lost in a power cut: open
     events.next (+ anything)               was being set aside by restart-shard: finish that
+    anything else                          Damaged
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from difflib import get_close_matches
 from hashlib import sha256
@@ -25,7 +28,6 @@ import orjson
 
 from . import events, record
 from .appendlog import (
-    FILE_MODE,
     FOLDER_MODE,
     AppendLog,
     sync_folder,
@@ -33,7 +35,8 @@ from .appendlog import (
     write_whole,
 )
 from .errors import ConfigError, Damaged
-from .progress import OpenShard, Tally
+from .events import Abandoned
+from .progress import OPEN, OpenShard, Tally
 from .record import Record
 
 PARTS: Final = ("stories", "events", "seals")
@@ -77,8 +80,9 @@ class Folder:
 
     def make(self) -> None:
         """Create what is missing. Raises OSError."""
+        self.path.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
         for name in PARTS:
-            (self.path / name).mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+            (self.path / name).mkdir(FOLDER_MODE, exist_ok=True)
 
 
 def find(directory: Path, name: str) -> Folder:
@@ -106,9 +110,9 @@ class Growing:
         self.events.sync()
 
     def close(self) -> None:
-        """Sync and close both files."""
-        self.stories.close()
-        self.events.close()
+        """Sync and close both files. Raises OSError."""
+        with closing(self.events):
+            self.stories.close()
 
 
 # ── sealed shards ─────────────────────────────────────────────────────────────────────────────────
@@ -117,11 +121,19 @@ class Growing:
 def sealed(folder: Folder, number: int, indices: range) -> Tally | None:
     """The tally of a sealed shard; None where it is not sealed, or was and the job has grown since.
 
-    Raises Damaged where its files are missing or have another size than the seal says.
+    Raises Damaged where its files are missing or have another size than the seal says, or where the seal is
+    of other indices.
     """
     seal = read_seal(folder, number)
-    if seal is None or seal["range"][1] != indices.stop:
+    if seal is None:
         return None
+    start, stop = seal["range"]
+    if start != indices.start or stop > indices.stop:
+        raise Damaged(
+            f"is of indices {start} to {stop - 1}, not of {indices.start} to {indices.stop - 1}",
+            where=str(folder.seal(number)),
+            fix="restore the job's files from a copy",
+        )
     for path, facts in ((folder.stories(number), seal["stories"]), (folder.events(number), seal["events"])):
         size = _size(path)
         if size is None and folder.growing(number).exists():
@@ -131,9 +143,9 @@ def sealed(folder: Folder, number: int, indices: range) -> Tally | None:
             raise Damaged(
                 f"{said}, but its seal says {facts['bytes']} bytes",
                 where=str(path),
-                fix=f"restore it, or ask again: storyd restart-shard {folder.path.name} {number}",
+                fix=_mend(folder, number),
             )
-    return Tally.of(seal)
+    return Tally.of(seal) if stop == indices.stop else None
 
 
 def _size(path: Path) -> int | None:
@@ -147,7 +159,8 @@ def read_seal(folder: Folder, number: int) -> dict[str, Any] | None:
     """A shard's seal; None where there is none or where it is no whole seal (then it is made anew)."""
     try:
         seal: dict[str, Any] = orjson.loads(folder.seal(number).read_bytes())
-        _ = seal["stories"]["bytes"], seal["events"]["bytes"], seal["range"][1], Tally.of(seal)
+        _ = seal["stories"]["bytes"], seal["events"]["bytes"], seal["range"][1] - seal["range"][0]
+        Tally.of(seal)
         return seal
     except (FileNotFoundError, orjson.JSONDecodeError, KeyError, TypeError, IndexError):
         return None
@@ -156,10 +169,14 @@ def read_seal(folder: Folder, number: int) -> dict[str, Any] | None:
 def seal(folder: Folder, number: int, shard: OpenShard, facts: Mapping[str, Any]) -> None:
     """Seal a shard whose every index is settled: write it sorted, then its seal; then the open file goes.
 
-    `facts` go into the seal as they are. Raises OSError; the shard stays open then.
+    `facts` go into the seal as they are. Raises OSError or Damaged; the shard stays open then.
     """
     growing, log = folder.growing(number), folder.events(number)
     lines = sorted(kept(growing, shard))
+    if len(lines) != shard.tally.records:
+        raise Damaged(
+            f"holds {len(lines)} records where {shard.tally.records} were noted", where=str(growing)
+        )
     digest, content = sha256(), sha256()
     for _, _, line, same in lines:
         digest.update(same)
@@ -175,11 +192,34 @@ def seal(folder: Folder, number: int, shard: OpenShard, facts: Mapping[str, Any]
         "digest": digest.hexdigest(),
         **facts,
     }
-    write_whole(
-        folder.seal(number), orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    )
+    write_whole(folder.seal(number), _sealing(body))
     growing.unlink()
     sync_folder(growing.parent)
+
+
+def _sealing(body: Mapping[str, Any]) -> bytes:
+    """A seal as it is written, with its own hash."""
+    whole = {**body, "sha256": sha256(orjson.dumps(body)).hexdigest()}
+    return orjson.dumps(whole, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def check(folder: Folder, number: int) -> None:
+    """Hold a shard's files, byte by byte, against its seal, and that against its own hash. Raises Damaged."""
+    written = folder.seal(number).read_bytes()
+    body = read_seal(folder, number) or {}
+    if written != _sealing({key: value for key, value in body.items() if key != "sha256"}):
+        raise Damaged(
+            "is not as it was written",
+            where=str(folder.seal(number)),
+            fix="restore it; or remove it, and the next run makes it anew",
+        )
+    for path, name in ((folder.stories(number), "stories"), (folder.events(number), "events")):
+        if file_hash(path) != body[name]["sha256"]:
+            raise Damaged("its content is not what its seal says", where=str(path), fix=_mend(folder, number))
+
+
+def _mend(folder: Folder, number: int) -> str:
+    return f"restore it, or ask again: storyd restart-shard {folder.path.name} {number}"
 
 
 def kept(path: Path, shard: OpenShard) -> Iterator[tuple[int, int, bytes, bytes]]:
@@ -216,11 +256,15 @@ def open_shard(folder: Folder, number: int, indices: range) -> Growing:
     heal(folder, number)
     require_events(folder, number)
     growing, log = folder.growing(number), folder.events(number)
-    event_log, story_log = AppendLog(log), AppendLog(growing)  # in this order: see require_events
-    _cut_group(story_log)
-    sync_folder(growing.parent)
-    sync_folder(log.parent)
-    return Growing(story_log, event_log, fold(log, growing, indices))
+    with ExitStack() as undo:
+        event_log = undo.enter_context(closing(AppendLog(log)))  # before the other: see require_events
+        story_log = undo.enter_context(closing(AppendLog(growing)))
+        _cut_group(story_log)
+        sync_folder(growing.parent)
+        sync_folder(log.parent)
+        opened = Growing(story_log, event_log, fold(log, growing, indices))
+        undo.pop_all()
+    return opened
 
 
 def require_events(folder: Folder, number: int) -> None:
@@ -231,15 +275,20 @@ def require_events(folder: Folder, number: int) -> None:
         raise Damaged(
             "is missing: what was asked there and rejected is not known, so it might be paid for twice",
             where=str(folder.events(number)),
-            fix=f"restore it, or ask again: storyd restart-shard {folder.path.name} {number}",
+            fix=_mend(folder, number),
         )
 
 
 def heal(folder: Folder, number: int) -> None:
-    """Bring a shard that is not (or no longer) sealed to the state `open`. Idempotent."""
-    growing, stories, seal_file = folder.growing(number), folder.stories(number), folder.seal(number)
+    """Bring a shard to the state `open`. Idempotent. Raises Damaged where its seal does not fit its files."""
+    growing, stories = folder.growing(number), folder.stories(number)
     finish_restart(folder, number)
-    seal_file.unlink(missing_ok=True)
+    if read_seal(folder, number) is not None and stories.exists():
+        check(folder, number)  # the seal is about to go, and with it all that could tell
+        growing.unlink(missing_ok=True)
+    if folder.seal(number).exists():
+        folder.seal(number).unlink()
+        sync_folder(folder.seal(number).parent)  # or an old seal might come back beside new files
     if growing.exists():
         stories.unlink(missing_ok=True)
     elif stories.exists():
@@ -253,24 +302,43 @@ def fold(log: Path, stories: Path, indices: range) -> OpenShard:
         try:
             event = events.from_line(line)
             _belongs(event.index, indices)
-        except ValueError as error:
+            if isinstance(event, Abandoned):
+                _settles(event.index, shard)
+            shard.see(event)
+        except (ValueError, TypeError) as error:
             raise _unreadable(log, number, error) from error
-        shard.see(event)
+    last: Record | None = None
     for number, line in whole_lines(stories):
         try:
             stored = record.from_line(line)
             _belongs(stored.index, indices)
-            if stored.part == 0 and stored.nth >= shard.floor(stored.index) and shard.accepted(stored.index):
-                raise ValueError(f"index {stored.index} stands there twice")
-        except ValueError as error:
+            _follows(stored, last)
+            if stored.part == 0 and stored.nth >= shard.floor(stored.index):
+                _settles(stored.index, shard)
+            shard.see_stored(stored)
+        except (ValueError, TypeError) as error:
             raise _unreadable(stories, number, error) from error
-        shard.see_stored(stored)
+        last = stored
     return shard
 
 
 def _belongs(index: int, indices: range) -> None:
     if index not in indices:
         raise ValueError(f"index {index!r} belongs to another shard")
+
+
+def _settles(index: int, shard: OpenShard) -> None:
+    if shard.state(index) != OPEN:
+        raise ValueError(f"index {index} is settled twice")
+
+
+def _follows(stored: Record, last: Record | None) -> None:
+    """Raise ValueError where the records of one answer do not stand together, all of them, in order."""
+    due = (stored.index, stored.nth, 0)
+    if last is not None and last.part + 1 < last.parts:
+        due = (last.index, last.nth, last.part + 1)
+    if (stored.index, stored.nth, stored.part) != due:
+        raise ValueError(f"part {due[2]} of index {due[0]} is missing")
 
 
 def _unreadable(path: Path, number: int, error: Exception) -> Damaged:
@@ -283,13 +351,12 @@ def _cut_group(log: AppendLog) -> None:
     if not last:
         return
     try:
-        body = orjson.loads(last)
-    except orjson.JSONDecodeError:
+        stored = record.from_line(last)
+    except ValueError:
         return  # the fold says where
-    part, parts = body.get("part", 0), body.get("parts", 1)
-    if part + 1 < parts:
-        kept = [line for _, line in whole_lines(log.path)]
-        log.cut(sum(map(len, kept[: len(kept) - part - 1])))
+    if stored.part + 1 < stored.parts:
+        sizes = [len(line) for _, line in whole_lines(log.path)]
+        log.cut(sum(sizes[: len(sizes) - stored.part - 1]))
 
 
 def _last_line(log: AppendLog) -> bytes:
@@ -321,11 +388,13 @@ def finish_restart(folder: Folder, number: int) -> None:
     if not prepared.exists():
         return
     trash = folder.path / "trash" / f"{number:05d}-{prepared.stat().st_mtime_ns}"
-    trash.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+    for made in (trash.parent, trash):
+        made.mkdir(FOLDER_MODE, exist_ok=True)
     for path in (folder.seal(number), folder.stories(number), folder.growing(number), folder.events(number)):
         if path.exists():
             path.rename(trash / f"{path.parent.name}-{path.name}")
-    folder.growing(number).touch(FILE_MODE)
-    prepared.rename(folder.events(number))
-    for changed in (trash, *(folder.path / name for name in PARTS)):
+    moved = [trash.parent, trash, *(folder.path / name for name in PARTS)]
+    for changed in moved:  # or a power cut might leave the new event file beside the old stories
         sync_folder(changed)
+    prepared.rename(folder.events(number))
+    sync_folder(prepared.parent)

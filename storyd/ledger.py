@@ -7,16 +7,18 @@ says that nothing more may be asked.
 from __future__ import annotations
 
 import os
+import resource
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import orjson
 
 from . import events, record, shards
-from .appendlog import FILE_MODE, NO_ROOM, disk_errors, owned, write_whole
+from .appendlog import NO_ROOM, disk_errors, owned, write_whole
 from .errors import ConfigError, Damaged, Fatal, Full
 from .events import Accepted, Event
 from .job import Job, changed
@@ -26,6 +28,8 @@ from .shards import Folder, Growing
 
 SYNC_EVERY = 0.5
 """Seconds between two syncs: what a power cut may take."""
+MOST_FILES = 1 << 16
+"""Open files that we ask the system for: after a retry every shard may be open, with two files each."""
 
 
 class Ledger:
@@ -36,11 +40,15 @@ class Ledger:
         self.progress = Progress()
         self.trouble: Fatal | None = None
         self._growing: dict[int, Growing] = {}
-        self._reserve = folder.path / f"reserve-{numbers.start:05d}"
-        _fill(self._reserve, reserve)
-        begun = _begun(folder)
-        for number in numbers:
-            self._look(number, begun.get(number, frozenset()))
+        # without a name, so that no kill leaves it behind
+        self._reserve = TemporaryFile(dir=folder.path)  # noqa: SIM115 (`close` closes it)
+        with ExitStack() as undo:
+            undo.callback(self.close)
+            os.posix_fallocate(self._reserve.fileno(), 0, max(1, reserve))
+            begun = _begun(folder)
+            for number in numbers:
+                self._look(number, begun.get(number, frozenset()))
+            undo.pop_all()
 
     def _look(self, number: int, suffixes: Collection[str]) -> None:
         """Count a sealed shard; fold one that has begun."""
@@ -90,7 +98,7 @@ class Ledger:
         except Full as full:
             self.trouble = self.trouble or full
         if error.errno in NO_ROOM:
-            self._reserve.unlink(missing_ok=True)
+            self._reserve.close()
 
     def sync(self) -> None:
         """Put all that was noted on the disk. Raises Full."""
@@ -114,12 +122,11 @@ class Ledger:
         self.progress.see_seal(number, self._growing.pop(number).fold.tally)
 
     def close(self) -> None:
-        """Sync and close every file."""
-        with disk_errors(self.folder.path):
+        """Sync and close every file. Raises Full."""
+        self._reserve.close()
+        with disk_errors(self.folder.path), ExitStack() as files:
             for growing in self._growing.values():
-                growing.close()
-        with suppress(OSError):
-            self._reserve.unlink(missing_ok=True)
+                files.callback(growing.close)
 
 
 @contextmanager
@@ -131,6 +138,7 @@ def opened(job: Job, folder: Folder, numbers: range, reserve: int) -> Iterator[L
     with disk_errors(folder.path):
         folder.make()
     with owned(folder.lock, numbers):
+        _allow_files()
         with disk_errors(folder.path):
             ledger = Ledger(job, folder, numbers, reserve)
         try:
@@ -150,16 +158,10 @@ def _begun(folder: Folder) -> dict[int, set[str]]:
     return begun
 
 
-def _fill(path: Path, size: int) -> None:
-    """A file that really takes `size` bytes of the disk."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
-    try:
-        os.posix_fallocate(fd, 0, max(1, size))
-    except OSError:
-        path.unlink()
-        raise
-    finally:
-        os.close(fd)
+def _allow_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < (most := min(hard, MOST_FILES)):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 # ── the frozen job ────────────────────────────────────────────────────────────────────────────────
@@ -186,11 +188,11 @@ def frozen(folder: Folder) -> dict[str, Any] | None:
     """What job.json holds: fingerprint and job. Raises Damaged."""
     try:
         body: dict[str, Any] = orjson.loads(folder.job.read_bytes())
-        _ = body["fingerprint"].items(), body["job"]["stories"] + 0, body["job"]["shard_size"] + 0
+        _ = body["fingerprint"].items(), range(0, body["job"]["stories"], body["job"]["shard_size"])
         return body
     except FileNotFoundError:
         return None
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Damaged(
             "is not the frozen job that storyd wrote",
             where=str(folder.job),

@@ -10,7 +10,7 @@ from .exchange import Request
 from .settings import Budget, Price
 
 CHARACTERS_PER_TOKEN = 3.0
-"""A cautious guess: real text in Latin script has about 4, other scripts fewer."""
+"""A cautious guess: real text in Latin script has about 4."""
 
 
 class Purse:
@@ -19,6 +19,11 @@ class Purse:
     def __init__(self, budget: Budget, price: Price | None, spent: Callable[[], tuple[float, int]]) -> None:
         self._budget, self._price, self._spent = budget, price, spent
         self._usd, self._tokens = 0.0, 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is set apart: what is not there now, no answer in flight will bring back."""
+        return not self._tokens
 
     @contextmanager
     def reserved(self, request: Request) -> Iterator[None]:
@@ -52,10 +57,12 @@ def _spent(what: str, key: str) -> Spent:
 
 
 def _worst_tokens(request: Request) -> int:
-    characters = sum(len(text) for _, text in request.messages) + len(request.prefill)
-    return int(characters / CHARACTERS_PER_TOKEN) + request.max_tokens
+    # bytes for characters: the more of them a script needs for one, the more tokens it takes
+    size = sum(len(text.encode()) for _, text in request.messages) + len(request.prefill.encode())
+    return int(size / CHARACTERS_PER_TOKEN) + request.max_tokens
 
 
 def _worst_usd(price: Price, request: Request) -> float:
     asked = _worst_tokens(request) - request.max_tokens
-    return (asked * price.input + request.max_tokens * price.output) / 1e6
+    dearest = max(price.input, price.cache_write or 0.0)
+    return (asked * dearest + request.max_tokens * price.output) / 1e6

@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 
 from . import __version__
 from .budget import Purse
-from .errors import Fatal, Full, Unanswered
+from .errors import Spent, StorydError, Unanswered
 from .events import Event, Fault, Invalid
 from .exchange import Completion, Provider, Request
 from .job import Job, compose
@@ -92,7 +92,7 @@ async def _ask(account: Account, request: Request) -> Completion | Unanswered:
 
 
 async def work(job: Job, account: Account, ledger: Ledger, width: int, drain: anyio.CancelScope) -> None:
-    """Settle and seal all shards of a ledger, `width` indices at a time. Raises Fatal.
+    """Settle and seal all shards of a ledger, `width` indices at a time. Raises Fatal or Damaged.
 
     Cancelling `drain` ends it early: nothing more is asked; what was sent is still received and noted, which
     the provider sees to by shielding it (see limiter.Limited).
@@ -118,7 +118,7 @@ class _Crew:
     def __init__(self, job: Job, account: Account, ledger: Ledger, drain: anyio.CancelScope) -> None:
         self.job, self.account, self.ledger, self.drain = job, account, ledger, drain
         self.frontier = Frontier(ledger)
-        self.stopped: Fatal | None = None
+        self.stopped: StorydError | None = None
         self.seals: TaskGroup
         self._disk = anyio.CapacityLimiter(1)  # a sync and a seal must not meet on a file
 
@@ -126,14 +126,25 @@ class _Crew:
         """Settle one index after another."""
         try:
             for index in self.frontier:
-                event = await settle(self.job, index, self.account, self.ledger)
-                number = index // self.job.shard_size
-                if isinstance(event, Fault):
-                    self.frontier.put_off(index)
-                elif not self.ledger.progress.open[number].left:
-                    self.seals.start_soon(self.seal, number)
-        except Fatal as fatal:
-            self._stop(fatal)
+                await self._settle(index)
+        except Spent as spent:
+            # what is in flight may cost less than its worst: the hands get fewer as the budget runs out
+            if self.account.purse is None or self.account.purse.idle:
+                self._stop(spent)
+        except StorydError as error:
+            self._stop(error)
+
+    async def _settle(self, index: int) -> None:
+        try:
+            event = await settle(self.job, index, self.account, self.ledger)
+        except Spent:
+            self.frontier.put_off(index)
+            raise
+        number = index // self.job.shard_size
+        if isinstance(event, Fault):
+            self.frontier.put_off(index)
+        elif not self.ledger.progress.open[number].left:
+            self.seals.start_soon(self.seal, number)
 
     async def seal(self, number: int) -> None:
         """Seal a shard that is settled."""
@@ -141,8 +152,8 @@ class _Crew:
             facts = {"storyd": __version__, "sealed_at": now()}
             await to_thread.run_sync(self.ledger.seal, number, facts, limiter=self._disk)
             self.ledger.retire(number)
-        except Full as full:
-            self._stop(full)
+        except StorydError as error:
+            self._stop(error)
 
     async def sync(self) -> None:
         """Put what was noted on the disk, for as long as there are hands."""
@@ -150,11 +161,11 @@ class _Crew:
             await anyio.sleep(SYNC_EVERY)
             try:
                 await to_thread.run_sync(self.ledger.sync, limiter=self._disk)
-            except Full as full:
-                self._stop(full)
+            except StorydError as error:
+                self._stop(error)
 
-    def _stop(self, fatal: Fatal) -> None:
-        self.stopped = self.stopped or fatal
+    def _stop(self, error: StorydError) -> None:
+        self.stopped = self.stopped or error
         self.drain.cancel()
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from . import events, record, shards
 from .appendlog import disk_errors, owned, whole_lines, write_whole
-from .errors import ConfigError
-from .events import Abandoned, Invalid, Paid, Reopened
+from .errors import ConfigError, Damaged
+from .events import Abandoned, Fault, Invalid, Paid, Reopened
 from .exchange import NO_USAGE, Usage
 from .ledger import frozen
 from .shards import Folder
@@ -22,19 +22,24 @@ LEAP = 1000
 
 @dataclass(slots=True)
 class Spent:
-    """What was asked about an index so far."""
+    """What was asked about an index so far.
+
+    `nth` numbers its next question; a record of a question below `floor` is void.
+    """
 
     nth: int = 0
+    floor: int = 0
+    settled: bool = False
     answers: int = 0
     usage: Usage = NO_USAGE
-    usd: float = 0.0
+    usd: float | None = None
 
-    def answered(self, nth: int, usage: Usage, usd: float | None) -> None:
-        """Question `nth` was answered, and paid for."""
-        self.nth = max(self.nth, nth + 1)
-        self.answers += 1
+    def pay(self, answers: int, usage: Usage, usd: float | None) -> None:
+        """So many answers came, at this price."""
+        self.answers += answers
         self.usage = self.usage + usage
-        self.usd += usd or 0.0
+        if usd is not None:
+            self.usd = (self.usd or 0.0) + usd
 
 
 def retry(folder: Folder, now: str) -> int:
@@ -70,56 +75,65 @@ def restart(folder: Folder, number: int, now: str) -> int:
         raise ConfigError(f"no shard {number}", where=str(folder.path), fix=f"it has 0 to {len(ranges) - 1}")
     with owned(folder.lock, range(number, number + 1)), disk_errors(folder.path):
         shards.finish_restart(folder, number)
-        spent, settled = _spent(folder, number, ranges[number])
+        spent = _spent(folder, number, ranges[number])
         lines = [
             events.to_line(Reopened(index, one.nth, "restart-shard", now, one.answers, one.usage, one.usd))
             for index, one in sorted(spent.items())
         ]
         write_whole(shards.following(folder, number), b"".join(lines))
         shards.finish_restart(folder, number)
-    return settled
+    return sum(one.settled for one in spent.values())
 
 
-def _spent(folder: Folder, number: int, indices: range) -> tuple[dict[int, Spent], int]:
-    """What was asked about each index of a shard, and how many are settled; damage is read around."""
+def _spent(folder: Folder, number: int, indices: range) -> dict[int, Spent]:
+    """What was asked about the indices of a shard; damage is read around."""
     stories = folder.growing(number) if folder.growing(number).exists() else folder.stories(number)
     spent: dict[int, Spent] = defaultdict(Spent)
-    settled: set[int] = set()
-    whole = folder.events(number).exists() or not stories.exists()
+    whole = _is_whole(folder, number, indices)
     for path, read in ((folder.events(number), _event), (stories, _record)):
         for _, line in whole_lines(path):
             try:
-                index, final = read(line, spent)
-            except ValueError:
+                read(line, spent)
+            except (ValueError, TypeError):
                 whole = False
-                continue
-            (settled.add if final else settled.discard)(index)
     if not whole:
         leap = LEAP + max((one.nth for one in spent.values()), default=0)
         for index in indices:
             spent[index].nth = leap
-    return {index: spent[index] for index in spent if index in indices}, len(settled)
+    return {index: one for index, one in spent.items() if index in indices}
 
 
-def _event(line: bytes, spent: dict[int, Spent]) -> tuple[int, bool]:
+def _is_whole(folder: Folder, number: int, indices: range) -> bool:
+    """Whether no file of a shard is known to be lost or cut."""
+    try:
+        shards.require_events(folder, number)
+        shards.sealed(folder, number, indices)
+    except Damaged:
+        return False
+    return True
+
+
+def _event(line: bytes, spent: dict[int, Spent]) -> None:
     event = events.from_line(line)
     one = spent[event.index]
     match event:
-        case Invalid(nth=nth, answer=answer) | Abandoned(nth=nth, answer=Paid() as answer):
-            one.answered(nth, answer.usage, answer.usd)
         case Reopened(nth=nth, answers=answers, usage=usage, usd=usd):
-            one.nth = max(one.nth, nth)
-            one.answers += answers
-            one.usage = one.usage + usage
-            one.usd += usd or 0.0
-    return event.index, isinstance(event, Abandoned)
+            one.nth, one.floor, one.settled = max(one.nth, nth), nth, False
+            one.pay(answers, usage, usd)
+        case Invalid(nth=nth, answer=Paid() as answer) | Abandoned(nth=nth, answer=Paid() as answer):
+            one.nth, one.settled = max(one.nth, nth + 1), isinstance(event, Abandoned)
+            one.pay(1, answer.usage, answer.usd)
+        case Fault(nth=nth) | Abandoned(nth=nth):
+            one.nth, one.settled = max(one.nth, nth + 1), isinstance(event, Abandoned)
 
 
-def _record(line: bytes, spent: dict[int, Spent]) -> tuple[int, bool]:
+def _record(line: bytes, spent: dict[int, Spent]) -> None:
     stored = record.from_line(line)
     if stored.part == 0:
-        spent[stored.index].answered(stored.nth, stored.usage, stored.usd)
-    return stored.index, True
+        one = spent[stored.index]
+        one.settled = one.settled or stored.nth >= one.floor
+        one.nth = max(one.nth, stored.nth + 1)
+        one.pay(1, stored.usage, stored.usd)
 
 
 def _ranges(folder: Folder) -> list[range]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from . import shards
-from .appendlog import torn_tail
+from . import record, shards
+from .appendlog import torn_tail, whole_lines
 from .errors import Damaged
 from .ledger import frozen
-from .progress import Tally
+from .progress import OpenShard, Tally
 from .shards import Folder
 
 
@@ -65,14 +67,16 @@ def _shard(folder: Folder, number: int, indices: range, report: Report, quick: b
         return
     growing, stories, log = folder.growing(number), folder.stories(number), folder.events(number)
     path = stories if tally is not None or not growing.exists() else growing
+    report.notes.extend(_notes(folder, number, sealed=tally is not None))
     if not (path.exists() or log.exists() or folder.seal(number).exists()):
         return
     shards.require_events(folder, number)
-    report.notes.extend(_notes(folder, number, sealed=tally is not None))
+    if folder.seal(number).exists() and stories.exists():
+        shards.check(folder, number)
     shard = shards.fold(log, path, indices)
     lines = sorted(shards.kept(path, shard))
     if tally is not None:
-        _compare(folder, number, shard.left, lines)
+        _compare(folder, number, shard, lines)
         report.sealed += 1
     else:
         report.open += 1
@@ -80,18 +84,18 @@ def _shard(folder: Folder, number: int, indices: range, report: Report, quick: b
     yield from (same for _, _, _, same in lines)
 
 
-def _compare(folder: Folder, number: int, left: int, lines: list[tuple[int, int, bytes, bytes]]) -> None:
-    """Hold a sealed shard against its seal. Raises Damaged."""
+def _compare(
+    folder: Folder, number: int, shard: OpenShard, lines: list[tuple[int, int, bytes, bytes]]
+) -> None:
+    """Hold the records of a sealed shard against what its seal says of them. Raises Damaged."""
     seal: dict[str, Any] = shards.read_seal(folder, number) or {}
-    stories = folder.stories(number)
-    if left:
-        raise Damaged(f"is sealed, but {left} of its indices are not settled", where=str(stories))
-    for path, name in ((stories, "stories"), (folder.events(number), "events")):
-        if shards.file_hash(path) != seal[name]["sha256"]:
-            raise Damaged("its content is not what its seal says", where=str(path), fix="restore it")
-    said = sha256(b"".join(same for _, _, _, same in lines)).hexdigest()
-    if said != seal["digest"]:
-        raise Damaged("its records are not what its seal says", where=str(stories), fix="restore it")
+    where = str(folder.stories(number))
+    if shard.left:
+        raise Damaged(f"is sealed, but {shard.left} of its indices are not settled", where=where)
+    counts = {"accepted": shard.tally.accepted, "abandoned": shard.tally.abandoned, "records": len(lines)}
+    digest = sha256(b"".join(same for _, _, _, same in lines)).hexdigest()
+    if any(seal[name] != count for name, count in counts.items()) or seal["digest"] != digest:
+        raise Damaged("its records are not what its seal says", where=where, fix="restore it")
 
 
 def _notes(folder: Folder, number: int, sealed: bool) -> Iterator[str]:
@@ -100,9 +104,22 @@ def _notes(folder: Folder, number: int, sealed: bool) -> Iterator[str]:
         yield f"{growing}: left over from sealing; the next run removes it"
     if shards.following(folder, number).exists():
         yield f"{folder.events(number)}: restart-shard was interrupted; the next run finishes it"
+    if sealed:
+        return
     for path in (growing, folder.events(number)):
-        if not sealed and path.exists() and (torn := _torn(path)):
+        if path.exists() and (torn := _torn(path)):
             yield f"{path}: ends in {torn} bytes of a torn line; the next run cuts them off"
+    if part := _torn_group(growing):
+        yield f"{growing}: ends in {part} of an answer's records; the next run cuts them off"
+
+
+def _torn_group(path: Path) -> int:
+    """How many records a story file ends in whose answer had more."""
+    for _, line in deque(whole_lines(path), maxlen=1):
+        with suppress(ValueError):  # the fold says what is wrong with it
+            last = record.from_line(line)
+            return last.part + 1 if last.part + 1 < last.parts else 0
+    return 0
 
 
 def _torn(path: Path) -> int:

@@ -46,9 +46,9 @@ def decide(job: Job, prompt: Prompt, past: Past, outcome: Completion | Unanswere
 def _answered(job: Job, prompt: Prompt, past: Past, answer: Completion, asked: Asked) -> Event:
     verdict = judge(job.extract, job.clean, job.checks, prompt, answer)
     usd = None if asked.price is None else cost(asked.price, answer.usage)
-    paid = Paid(
-        answer.text, answer.finish, answer.model or job.model, answer.usage, usd, round(answer.seconds, 3)
-    )
+    text = answer.text.encode(errors="replace").decode()  # half a character could not be written down
+    model = answer.model or job.model
+    paid = Paid(text, answer.finish, model, answer.usage, usd, round(answer.seconds, 3))
     if verdict.ok:
         return Accepted(prompt.index, tuple(_records(job, prompt, past, verdict.stories, (paid, asked))))
     if past.invalid + 1 >= job.retry.invalid:

@@ -21,9 +21,6 @@ WIDEST = 512
 LOOK_EVERY = 0.25
 """Seconds between two looks at a run."""
 
-Watch = Callable[[Ledger, Limited | None], None]
-"""Shown the state of a run every now and then, and once more at its end."""
-
 
 class Stop:
     """How a run is asked to end: the first time it drains, the second time it stops at once."""
@@ -43,8 +40,16 @@ class Stop:
         self.drain.cancel()
 
 
-async def run(setup: Setup, folder: Folder, numbers: range, stop: Stop, watch: Watch) -> None:
-    """Settle and seal the shards `numbers` of a job. Raises ConfigError, Damaged or Fatal."""
+Watch = Callable[[Ledger, Stop], None]
+"""Shown the state of a run every now and then, and once more at its end."""
+
+
+async def run(setup: Setup, folder: Folder, numbers: range, watch: Watch) -> int:
+    """Settle and seal the shards `numbers` of a job; returns the signal that ended it early, or 0.
+
+    Raises ConfigError, Damaged or Fatal.
+    """
+    stop = Stop()
     freeze(setup.job, folder, setup.frozen)
     width = setup.width or setup.provider.limits.concurrency or WIDEST
     with opened(setup.job, folder, numbers, width * _room(setup.job.sampling.max_tokens)) as ledger:
@@ -56,7 +61,8 @@ async def run(setup: Setup, folder: Folder, numbers: range, stop: Stop, watch: W
                         await _ask(setup, ledger, width, stop, watch)
                         around.cancel_scope.cancel()
         finally:
-            watch(ledger, stop.limited)
+            watch(ledger, stop)
+    return stop.signal
 
 
 async def _ask(setup: Setup, ledger: Ledger, width: int, stop: Stop, watch: Watch) -> None:
@@ -67,14 +73,14 @@ async def _ask(setup: Setup, ledger: Ledger, width: int, stop: Stop, watch: Watc
             purse = Purse(setup.budget, setup.price, ledger.progress.spent)
         account = Account(setup.provider.name, limited, setup.price, purse)
         async with anyio.create_task_group() as around:
-            around.start_soon(_look, watch, ledger, limited)
+            around.start_soon(_look, watch, ledger, stop)
             await work(setup.job, account, ledger, width, stop.drain)
             around.cancel_scope.cancel()
 
 
-async def _look(watch: Watch, ledger: Ledger, limited: Limited) -> None:
+async def _look(watch: Watch, ledger: Ledger, stop: Stop) -> None:
     while True:
-        watch(ledger, limited)
+        watch(ledger, stop)
         await anyio.sleep(LOOK_EVERY)
 
 

@@ -10,12 +10,12 @@ import orjson
 
 from storyd import config
 from storyd.budget import CHARACTERS_PER_TOKEN
+from storyd.commands.prompts import prompt_line
 from storyd.config import Setup
 from storyd.display import duration, money, safe_lines
 from storyd.exchange import Usage
 from storyd.prices import cost
 from storyd.space import Prompt
-from storyd.commands.prompts import prompt_line
 
 SAMPLES = 200
 """How many prompts, spread over the job, are measured."""

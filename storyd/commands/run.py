@@ -20,7 +20,6 @@ from storyd.config import Setup
 from storyd.display import Samples, View, animated, line, safe_lines, sampled, shown, speed
 from storyd.errors import ConfigError
 from storyd.ledger import Ledger
-from storyd.limiter import Limited
 from storyd.progress import Tally
 from storyd.record import Record
 from storyd.settings import Budget
@@ -49,12 +48,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def call(args: argparse.Namespace) -> int:
     """Run the job; returns the exit code. Raises StorydError."""
     setup = _setup(args)
-    folder, numbers, stop = Folder(args.dir / setup.job.name), _numbers(args.shards, setup), supervisor.Stop()
+    folder, numbers = Folder(args.dir / setup.job.name), _numbers(args.shards, setup)
     log.info("%s: %s, shards %s-%s", setup.job.name, folder.path, numbers.start, numbers.stop - 1)
     views: list[View] = []
-    with _watching(setup, numbers, stop, views) as watch:
-        anyio.run(supervisor.run, setup, folder, numbers, stop, watch, backend_options={"use_uvloop": True})
-    return _ended(setup, folder, numbers, stop, (views[-1], args.json))
+    with _watching(setup, numbers, views) as watch:
+        signal = anyio.run(
+            supervisor.run, setup, folder, numbers, watch, backend_options={"use_uvloop": True}
+        )
+    view = views[-1]
+    code = _code(setup, view, signal)
+    _ended(setup, view, code)
+    if args.json:
+        print(orjson.dumps(_summary(view, folder, code)).decode())
+    elif code in (0, 3):
+        _print_samples(folder, numbers)
+    return code
 
 
 def _setup(args: argparse.Namespace) -> Setup:
@@ -87,35 +95,28 @@ def _numbers(shards: str | None, setup: Setup) -> range:
 
 
 @contextmanager
-def _watching(
-    setup: Setup, numbers: range, stop: supervisor.Stop, views: list[View]
-) -> Iterator[supervisor.Watch]:
+def _watching(setup: Setup, numbers: range, views: list[View]) -> Iterator[supervisor.Watch]:
     """Shows the run on stderr; the last view stays in `views`."""
     stories: Samples = ()
     tokens: Samples = ()
-    total = sum(len(setup.job.shard(number)) for number in (numbers.start, numbers.stop - 1))
-    total = total if len(numbers) > 1 else len(setup.job.shard(numbers.start))
-    total += max(0, len(numbers) - 2) * setup.job.shard_size
+    total = setup.job.shard(numbers[-1]).stop - setup.job.shard(numbers[0]).start
     with shown(sys.stderr, animated(sys.stderr)) as show:
 
-        def watch(ledger: Ledger, limited: Limited | None) -> None:
+        def watch(ledger: Ledger, stop: supervisor.Stop) -> None:
             nonlocal stories, tokens
             tally, at = ledger.progress.total(), time.monotonic()
             stories = sampled(stories, at, tally.settled)
             tokens = sampled(tokens, at, tally.usage.output)
-            view = _view(setup, tally, limited, (speed(stories), speed(tokens)))
-            sealed = len(ledger.progress.sealed)
-            note = (
-                f"draining: waiting for {view.in_flight} answers (Ctrl-C again stops)" if stop.signal else ""
-            )
-            views[:] = [replace(view, stories=total, sealed=sealed, shards=len(numbers), note=note)]
-            views[:] = [replace(views[0], eta=_eta(views[0], speed(stories)))]
+            view = _view(setup, tally, stop, (speed(stories), speed(tokens)))
+            view = replace(view, stories=total, sealed=len(ledger.progress.sealed), shards=len(numbers))
+            views[:] = [replace(view, eta=_eta(view, speed(stories)))]
             show(views[0])
 
         yield watch
 
 
-def _view(setup: Setup, tally: Tally, limited: Limited | None, speeds: tuple[float, float]) -> View:
+def _view(setup: Setup, tally: Tally, stop: supervisor.Stop, speeds: tuple[float, float]) -> View:
+    limited = stop.limited
     unknown = setup.price is None or (setup.price.input == 0 and setup.price.output == 0)
     return View(
         job=setup.job.name,
@@ -131,6 +132,7 @@ def _view(setup: Setup, tally: Tally, limited: Limited | None, speeds: tuple[flo
         usd=None if unknown else tally.usd,
         limit=limited.binding if limited else "",
         faults=tally.faults,
+        note="draining: receives what is under way (Ctrl-C again stops at once)" if stop.signal else "",
     )
 
 
@@ -142,29 +144,24 @@ def _eta(view: View, pace: float) -> float | None:
 # ── at the end ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _ended(
-    setup: Setup, folder: Folder, numbers: range, stop: supervisor.Stop, last: tuple[View, bool]
-) -> int:
-    view, as_json = last
-    code = _code(setup, view, stop)
-    if as_json:
-        print(orjson.dumps(_summary(view, folder, code)).decode())
-    elif code in (0, 3):
-        for record in _samples(folder, numbers):
-            print(f"\n── {record.id} · {record.words} words · answer {record.attempts} ──\n")
-            print(safe_lines(record.story))
+def _ended(setup: Setup, view: View, code: int) -> None:
     if code == 3:
         log.warning("%s", _too_many(setup, view))
     elif code:
         log.warning("%s: drained; run it again to go on", setup.job.name)
     else:
         log.info("done: %s", line(view))
-    return code
 
 
-def _code(setup: Setup, view: View, stop: supervisor.Stop) -> int:
+def _print_samples(folder: Folder, numbers: range) -> None:
+    for record in _samples(folder, numbers):
+        print(f"\n── {record.id} · {record.words} words · answer {record.attempts} ──\n")
+        print(safe_lines(record.story))
+
+
+def _code(setup: Setup, view: View, signal: int) -> int:
     if view.settled < view.stories:
-        return SIGNALLED + stop.signal
+        return SIGNALLED + signal
     return 3 if view.abandoned > setup.job.retry.tolerate * view.stories else 0
 
 

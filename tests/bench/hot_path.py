@@ -78,7 +78,7 @@ def ours(url: str, width: int, stories: int) -> None:
     """Print the CPU milliseconds per accepted story of a whole run."""
     import anyio
 
-    from storyd import config, limiter, supervisor
+    from storyd import config, supervisor
     from storyd.ledger import Ledger
     from storyd.providers import openai  # noqa: F401  imported before the clock starts
     from storyd.shards import Folder
@@ -90,14 +90,13 @@ def ours(url: str, width: int, stories: int) -> None:
         folder = Folder(Path(directory) / setup.job.name)
         accepted = 0
 
-        def watch(ledger: Ledger, limited: limiter.Limited | None) -> None:
+        def watch(ledger: Ledger, stop: supervisor.Stop) -> None:
             nonlocal accepted
             accepted = ledger.progress.total().accepted
 
         began = time.process_time()
         numbers = range(setup.job.shards)
-        stop = supervisor.Stop()
-        anyio.run(supervisor.run, setup, folder, numbers, stop, watch, backend_options={"use_uvloop": True})
+        anyio.run(supervisor.run, setup, folder, numbers, watch, backend_options={"use_uvloop": True})
         spent = time.process_time() - began
         assert accepted == stories, f"{accepted} of {stories} accepted"
         print(1000 * spent / stories)

@@ -12,6 +12,8 @@ StorydError
     Refused           this question will never be answered: abandon the index
 """
 
+from typing import Any
+
 
 class StorydError(Exception):
     """All that storyd raises on purpose; prints as `WHERE: WHAT (HOW TO FIX)`."""
@@ -59,7 +61,10 @@ class Transient(Unanswered):
 
     `limited` marks a provider's own limit (HTTP 429). `own` is set by whoever knows the state of the
     account: True when other requests succeed meanwhile, so that the fault is this question's own.
+    `readings` are the limits that the provider told with it (exchange.Reading).
     """
+
+    readings: tuple[Any, ...] = ()
 
     def __init__(
         self, what: str, *, retry_after: float = 0.0, limited: bool = False, own: bool = False

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import NoReturn
 
 from . import __version__
 from .errors import ConfigError, Damaged, Fatal, StorydError
@@ -21,9 +22,10 @@ EXITS: tuple[tuple[type[StorydError], int], ...] = ((ConfigError, 2), (Damaged, 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    args = _parser(arguments).parse_args(arguments)
-    _log(args.verbose)
+    verbose = "-v" in arguments or "--verbose" in arguments
+    _log(verbose)
     try:
+        args = _parser(arguments).parse_args(arguments)
         code = importlib.import_module(f"storyd.commands.{_module(args.command)}").call(args)
         sys.stdout.flush()
         return int(code)
@@ -33,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        return failed(error, args.verbose)
+        return failed(error, verbose)
 
 
 def failed(error: Exception, verbose: bool) -> int:
@@ -57,9 +59,16 @@ def leaf(error: BaseException) -> BaseException:
     return error
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments as everything else is said: in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message, where=self.prog.removeprefix("storyd").strip(), fix=f"{self.prog} --help")
+
+
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """All commands by name and help; the arguments of the one that is called, so that only it is imported."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="storyd",
         description="From a recipe to a dataset of synthetic stories, unattended.",
         epilog="exit codes: 0 done, 1 bug or failed verify, 2 bad usage or config, 3 too many abandoned, "

@@ -333,7 +333,7 @@ class Grid:
         for name, size, axis in self._digits:
             rank, digit = divmod(rank, size)
             picked[name] = axis.pick(digit)
-        return picked
+        return dict(reversed(picked.items()))
 
     def _joined(self, picked: Mapping[str, Trait]) -> dict[str, str]:
         joins = self._joins

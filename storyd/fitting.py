@@ -92,7 +92,7 @@ _SCALARS: Mapping[Any, str] = {str: "text", int: "a whole number", float: "a num
 def _fit(form: Any, value: Any, at: Keys, faults: list[Fault]) -> Any:
     """The value as this type; what hinders it goes to `faults`."""
     origin = get_origin(form)
-    if form is Any:
+    if form is Any or (form is NoneType and value is None):
         return value
     if origin is Annotated:
         return _annotated(form, value, at, faults)
@@ -120,7 +120,10 @@ def _union(members: Sequence[Any], value: Any, at: Keys, faults: list[Fault]) ->
     for member in members:
         if _kind_of(member) == kind:
             return _fit(member, value, at, faults)
-    expected = " or ".join(_kind_of(member) for member in members if member is not NoneType)
+    others = [member for member in members if member is not NoneType]
+    if len(others) == 1:
+        return _fit(others[0], value, at, faults)
+    expected = " or ".join(map(_kind_of, others))
     faults.append(Fault(at, f"expected {expected}, not {_said(value, at)}"))
     return None
 

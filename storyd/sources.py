@@ -181,7 +181,9 @@ def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
         while line := file.readline(LINE_BOUND + 1):
             number += 1
             if len(line) > LINE_BOUND:
-                raise ConfigError(f"a line of more than {LINE_BOUND >> 20} MB", where=f"{named(path)}:{number}")
+                raise ConfigError(
+                    f"a line of more than {LINE_BOUND >> 20} MB", where=f"{named(path)}:{number}"
+                )
             if not line.isspace():
                 yield number, start, line
             start += len(line)

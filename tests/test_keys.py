@@ -76,7 +76,9 @@ def test_file_begins_in_the_folder_of_the_file_that_names_it(here):
     assert "\0" not in why(reveal, "file:a\0b", here)
 
 
-@pytest.mark.parametrize("content", [b"two words", b"line\nbreak", b"\xff\xfe", b"", b"sk-\xc3\xa9", b"x" * 99_999])
+@pytest.mark.parametrize(
+    "content", [b"two words", b"line\nbreak", b"\xff\xfe", b"", b"sk-\xc3\xa9", b"x" * 99_999]
+)
 def test_what_cannot_be_sent_as_a_header_is_no_key_and_is_not_shown(here, content):
     (here / "key").write_bytes(content)
     if len(content) > keys.LONGEST:

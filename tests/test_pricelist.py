@@ -28,5 +28,7 @@ def test_an_unknown_model_has_no_price():
 
 
 def test_the_list_is_read_only_when_it_is_needed():
-    script = "import sys, storyd.pricelist as p; p.price_of('fake', 'm'); sys.exit('genai_prices' in sys.modules)"
+    script = (
+        "import sys, storyd.pricelist as p; p.price_of('fake', 'm'); sys.exit('genai_prices' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", script], check=False, timeout=60).returncode == 0

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (what a user sees on one line stands on one line)
 import os
 
 import orjson

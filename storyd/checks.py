@@ -216,13 +216,13 @@ def script(prompt: Prompt, answer: Answer, *, name: str, share: float = 0.9) -> 
 def _of_script(name: str) -> Callable[[str], bool]:
     """Whether a letter is of the scripts named, or of no script of its own (as accents are)."""
     try:
-        known = [_compiled(rf"\p{{{one}}}") for one in (*name.split(), "Common", "Inherited")]
+        scripts = [_compiled(rf"\p{{{one}}}") for one in (*name.split(), "Common", "Inherited")]
     except ValueError:
         raise ValueError(f'no script "{name}" (Unicode names: Latin, Cyrillic, Devanagari, …)') from None
 
     @lru_cache(maxsize=4096)
     def native(char: str) -> bool:
-        return any(pattern.match(char.encode()) for pattern in known)
+        return any(pattern.match(char.encode()) for pattern in scripts)
 
     return native
 

@@ -1,18 +1,20 @@
-"""A job that fits in a test, and what it is asked of: no network, no clock, every answer a function of its question."""
+"""A job that fits in a test, and whom it asks: no network, no clock; an answer depends on its question."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 
 import anyio
 import orjson
+import pytest
 
-from storyd import ledger, reopen, shards, verify
+from storyd import ledger, verify
 from storyd.errors import Transient
-from storyd.events import Accepted, Event
+from storyd.events import Event
 from storyd.exchange import Completion, Request, Usage
 from storyd.job import Job, RetryPolicy, Sampling
 from storyd.ledger import Ledger
@@ -47,12 +49,7 @@ def parted(text: str) -> tuple[str, ...]:
 def tiny(stories: int = 20, shard_size: int = 5, **changes) -> Job:
     space = Grid(Wording(parse("Tell of {who} and {what}.")), (WHO, WHAT))
     job = Job("tiny", 1, stories, shard_size, space, "m", Sampling(64), whole, (), [("told", told)], QUICK)
-    return replace(job, fingerprint={"template": "t", "model": "m"}, **changes)
-
-
-def body(job: Job) -> dict[str, object]:
-    """What is frozen of a job."""
-    return {"stories": job.stories, "shard_size": job.shard_size}
+    return replace(job, **{"fingerprint": {"template": "t", "model": "m"}, **changes})
 
 
 # ── answers ───────────────────────────────────────────────────────────────────────────────────────
@@ -65,28 +62,26 @@ def chance(*facts: object) -> float:
 
 def answer(request: Request, bad: float = 0.3) -> Completion:
     """Bad in `bad` of the cases; else two stories in one, for those who want parts."""
-    said = "bad" if chance("bad", request.id) < bad else f"Once|{request.messages[-1][1]}"
+    said = "bad" if chance("bad", request.id) < bad else "Once upon a time.|The end"
     return Completion(f"{said} ({request.id})", "stop", Usage(10, len(said)), seconds=0.25)
 
 
 class Teller:
-    """A provider whose answers are functions of their questions.
+    """A provider. Like `Limited` it shields what is sent, so that an answer on its way arrives.
 
-    `latency` is the most seconds of an answer; `faults` the share of questions that fail at first, the
-    question's own or not. Like `Limited` it shields what is sent, so that an answer on its way arrives.
+    `latency` is the most seconds of an answer; `faults` the share of questions that fail at first, by a fault
+    of their own or of the account.
     """
 
     def __init__(self, bad: float = 0.3, faults: float = 0.0, latency: float = 0.0, own: bool = True) -> None:
         self.bad, self.faults, self.latency, self.own = bad, faults, latency, own
         self.answered: list[str] = []
-        self.asked: list[str] = []
         self._failed: set[str] = set()
 
     async def complete(self, request: Request) -> Completion:
         await anyio.lowlevel.checkpoint()
-        self.asked.append(request.id)
         with anyio.CancelScope(shield=True):
-            await anyio.sleep(self.latency * chance("latency", request.id, len(self.asked)))
+            await anyio.sleep(self.latency * chance("latency", request.id, self.latency))
         if request.id not in self._failed and chance("fault", request.id) < self.faults:
             self._failed.add(request.id)
             raise Transient("no answer", own=self.own)
@@ -96,15 +91,14 @@ class Teller:
 
 # ── a job without a worker ────────────────────────────────────────────────────────────────────────
 
-
-def facts() -> Mapping[str, str]:
-    return {"sealed_at": NOW}
+Noted = list[tuple[int, int]]
+"""(index, nth) of answers, in the order in which they were written down."""
 
 
 @contextmanager
 def opened(job: Job, path: Path, numbers: range | None = None, reserve: int = 4096) -> Iterator[Ledger]:
     folder = Folder(path)
-    ledger.freeze(job, folder, body(job))
+    ledger.freeze(job, folder, {"stories": job.stories, "shard_size": job.shard_size})
     with ledger.opened(job, folder, range(job.shards) if numbers is None else numbers, reserve) as account:
         yield account
 
@@ -115,53 +109,111 @@ def ask(job: Job, index: int, past: Past = FRESH, bad: float = 0.3) -> Event:
     return decide(job, job.prompt(index), past, answer(request, bad), ASKED)
 
 
-def settle(account: Ledger, index: int, bad: float = 0.3) -> None:
-    """Ask about an index until it is settled."""
-    while True:
-        event = ask(account.job, index, account.past(index), bad)
-        account.note(event)
-        if isinstance(event, Accepted) or not account.open(index // account.job.shard_size).left:
-            return
-        if event.index not in account.open(index // account.job.shard_size).unsettled():
-            return
+def settle(account: Ledger, index: int, bad: float = 0.3, noted: Noted | None = None) -> None:
+    """Ask about an index until it is settled. What was answered is added to `noted` once it is written."""
+    fold = account.open(index // account.job.shard_size)
+    while index in fold.unsettled():
+        nth = account.past(index).nth
+        account.note(ask(account.job, index, account.past(index), bad))
+        if noted is not None:
+            noted.append((index, nth))
 
 
-def fill(account: Ledger, number: int, count: int | None = None, bad: float = 0.3) -> None:
-    """Settle the first `count` open indices of a shard."""
-    for index in list(account.open(number).unsettled())[:count]:
-        settle(account, index, bad)
-
-
-def close(account: Ledger, number: int) -> None:
-    """Seal a shard."""
-    account.seal(number, facts())
+def seal(account: Ledger, number: int) -> None:
+    account.seal(number, {"sealed_at": NOW})
     account.retire(number)
 
 
-def finish(job: Job, path: Path, bad: float = 0.3) -> Tally:
+def fill(job: Job, path: Path, indices: range, bad: float = 0.3) -> None:
+    """Settle some indices and seal nothing."""
+    with opened(job, path) as account:
+        for index in indices:
+            settle(account, index, bad)
+
+
+def finish(job: Job, path: Path, bad: float = 0.3, noted: Noted | None = None) -> Tally:
     """Settle and seal whatever is left."""
     with opened(job, path) as account:
         for number in range(job.shards):
             if number not in account.progress.sealed:
-                fill(account, number, bad=bad)
-                close(account, number)
+                for index in list(account.open(number).unsettled()):
+                    settle(account, index, bad, noted)
+                seal(account, number)
         return account.progress.total()
 
 
 def sound(path: Path) -> verify.Report:
-    """The report of a job that verify finds no fault with."""
+    """The report of a job with which verify finds no fault."""
     report = verify.verify(Folder(path))
     assert not report.faults, report.faults
     return report
 
 
-@lru_cache
-def digest_of(job_facts: tuple[int, int]) -> str:
-    raise NotImplementedError
-
-
 def lines(path: Path) -> list[dict[str, object]]:
-    return [orjson.loads(line) for line in path.read_bytes().splitlines()]
+    return [orjson.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
 
 
-__all__ = ["reopen", "shards"]
+def accepted(path: Path) -> dict[tuple[int, int, int], str]:
+    """(index, part, nth) → story of all that lies in the story files, open or sealed."""
+    found = [line for file in sorted((path / "stories").glob("*.jsonl*")) for line in lines(file)]
+    return {(line["index"], line.get("part", 0), line["nth"]): line["story"] for line in found}
+
+
+# ── kills ─────────────────────────────────────────────────────────────────────────────────────────
+
+CALLS = ["open", "write", "ftruncate", "posix_fallocate", "fsync", "fdatasync", "rename", "unlink", "mkdir"]
+Tear = Callable[[bytes], bytes]
+
+
+class Killed(BaseException):
+    """The process has died."""
+
+
+def whole_line(data: bytes) -> bytes:
+    """Of several lines, the first."""
+    return data[: data.find(b"\n") + 1]
+
+
+def all_but_a_byte(data: bytes) -> bytes:
+    return data[:-1]
+
+
+@contextmanager
+def killed(at: int, tear: Tear | None = None) -> Iterator[list[str]]:
+    """Dies at call number `at` to the kernel, which is a write that leaves what `tear` says, or does nothing.
+
+    Says which calls there were.
+    """
+    calls: list[str] = []
+
+    def dying(name: str, real: Callable[..., object]) -> Callable[..., object]:
+        def call(*args: object, **options: object) -> object:
+            calls.append(name)
+            if len(calls) <= at:
+                return None if name in ("fsync", "fdatasync") else real(*args, **options)
+            if len(calls) == at + 1 and name == "write" and tear is not None:
+                real(args[0], tear(bytes(args[1])))
+            raise Killed  # whatever is still called: the dead do nothing
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch, suppress(Killed):
+        for name in CALLS:
+            patch.setattr(os, name, dying(name, getattr(os, name)))
+        yield calls
+
+
+def every_kill(begin: Path, operation: Callable[[Path], None]) -> Iterator[tuple[str, Path]]:
+    """Where and in which state a folder is left by a kill at each of an operation's calls to the kernel."""
+    for tear in (None, whole_line, all_but_a_byte):
+        for at in range(10_000):
+            path = begin.with_name("killed")
+            shutil.rmtree(path, ignore_errors=True)
+            if begin.exists():
+                shutil.copytree(begin, path)
+            with killed(at, tear) as calls:
+                operation(path)
+            if len(calls) <= at:
+                break
+            if tear is None or calls[at] == "write":
+                yield f"{calls[at]}, call {at}, {tear.__name__ if tear else 'nothing'} left", path

@@ -5,10 +5,10 @@ the annotations, so they are types and not text; a text among them is a descript
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Any, ClassVar, Literal
 
-from .shape import REST, Like, Sized, Within
+from .shape import REST, Like, Sized, Within, shape
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 """A job's name."""
@@ -26,7 +26,7 @@ Step = str | Annotated[dict[str, Any], Sized(1, 1)]
 """A name, or one name with its arguments."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@shape
 class Limits:
     """What the account allows; what is absent is learned from the provider's answers."""
 
@@ -37,7 +37,7 @@ class Limits:
     concurrency: Annotated[Count | None, "requests in flight"] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@shape
 class Timeouts:
     """Seconds."""
 
@@ -46,7 +46,7 @@ class Timeouts:
     total: Positive = 600.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@shape
 class Price:
     """US dollars per million tokens."""
 
@@ -56,7 +56,7 @@ class Price:
     cache_write: Annotated[Amount | None, "input written to a cache; else as input"] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@shape
 class Provider:
     """How to reach one account."""
 
@@ -75,7 +75,7 @@ class Provider:
     """What only its kind understands."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@shape
 class Source:
     """Values that are kept elsewhere: exactly one of file and job."""
 
@@ -84,7 +84,7 @@ class Source:
     job: Annotated[str | None, "the accepted stories of a finished job"] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@shape
 class Axis(Source):
     """Where an axis takes its values from (one of file, job, values and from), and how many at once."""
 
@@ -100,7 +100,7 @@ class Axis(Source):
     weights: Annotated[list[Amount] | None, "one a value; for draw: independent"] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@shape
 class Prompts:
     """Prompts that exist already."""
 
@@ -111,7 +111,7 @@ class Prompts:
     field: Annotated[str, "the field of each line that holds the prompt"] = "prompt"
 
 
-@dataclass(frozen=True, kw_only=True)
+@shape
 class Records:
     """One prompt per record of another job."""
 
@@ -119,7 +119,7 @@ class Records:
     template: Annotated[str, "its slots are {story}, {id} and the record's traits"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@shape
 class Examples:
     """Conversations that are put before every prompt."""
 
@@ -128,7 +128,7 @@ class Examples:
     pick: Annotated[str, "first or seeded"] = "first"
 
 
-@dataclass(frozen=True, kw_only=True)
+@shape
 class Message:
     """One message of an example."""
 
@@ -136,7 +136,7 @@ class Message:
     content: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@shape
 class Prompt:
     """What is asked: exactly one of template (with its axes), prompts and records."""
 
@@ -156,7 +156,7 @@ class Prompt:
     prefill: Annotated[str, "the answer starts with this"] = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@shape
 class Sampling:
     """How the model draws. What the provider does not know is refused."""
 
@@ -178,7 +178,7 @@ class Sampling:
     """What only some provider understands."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@shape
 class Answer:
     """Where the stories are in an answer: exactly one of json, list and split."""
 
@@ -188,7 +188,7 @@ class Answer:
     split: Annotated[Words | None, "the text between two stories"] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@shape
 class Retry:
     """How often an index is asked again."""
 
@@ -200,7 +200,7 @@ class Retry:
     tolerate: Annotated[Share, "the share that may be abandoned without exit code 3"] = 0.01
 
 
-@dataclass(frozen=True, kw_only=True)
+@shape
 class Budget:
     """What the job may spend in all."""
 
@@ -210,7 +210,7 @@ class Budget:
     tokens: Count | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@shape
 class JobFile:
     """A storyd job: what to make."""
 
@@ -239,7 +239,7 @@ class JobFile:
     then: Annotated[list[Step], "runners, in order"] = field(default_factory=list)
 
 
-@dataclass(frozen=True, kw_only=True)
+@shape
 class ServiceFile:
     """storyd.yaml: accounts that jobs name, and what job files may do on this machine."""
 

@@ -380,7 +380,7 @@ def loads_or_refuses(path) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_no_scrap_in_a_good_file_raises_anything_else(tmp_path_factory, data):
     path = folder(tmp_path_factory.getbasetemp()) / "scraps.yaml"
     text = GOOD
@@ -409,7 +409,7 @@ PLACES = [
 
 
 @given(place=st.sampled_from(PLACES), value=JSON)
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_no_value_in_any_place_raises_anything_else(tmp_path_factory, place, value):
     path = folder(tmp_path_factory.getbasetemp()) / "values.json"
     body = {

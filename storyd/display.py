@@ -106,10 +106,8 @@ def pace(number: float) -> str:
     return f"{number:.1f}" if number < 9.95 else f"{number:,.0f}"
 
 
-def percent(share: float | None) -> str:
-    """34 %; never 0 % or 100 % of what is a little more or less; ? where it is unknown."""
-    if share is None:
-        return "?"
+def percent(share: float) -> str:
+    """34 %; never 0 % or 100 % of what is a little more or less."""
     if 0 < share < 0.005:
         return "<1 %"
     return ">99 %" if 0.995 <= share < 1 else f"{share:.0%}".replace("%", " %")
@@ -136,21 +134,22 @@ def speed(samples: Samples) -> float:
 
 
 def phrases(view: View) -> list[str]:
-    """What there is to say, in order of reading; what is nought or unknown is left out where it can be."""
+    """What there is to say, in order of reading; nothing of what is nought, unknown or over."""
+    busy = view.settled < view.stories
     spread = f" of {view.width:,}" if view.in_flight < view.width else ""
     said = (
         f"{view.settled:,}/{view.stories:,} settled",
         f"{view.accepted:,} accepted",
         f"{view.abandoned:,} abandoned" if view.abandoned else "",
-        f"valid {percent(view.valid)}",
+        f"valid {percent(view.valid)}" if view.valid is not None else "",
         f"{pace(view.stories_per_minute)} stories/min",
         f"{pace(view.tokens_per_second)} tok/s",
         "" if view.usd is None else money(view.usd),
-        f"{view.in_flight:,}{spread} in flight",
+        f"{view.in_flight:,}{spread} in flight" if busy else "",
         f"faults: {view.faults:,}" if view.faults else "",
         f"{view.sealed:,}/{view.shards:,} shards sealed" if view.shards else "",
-        f"limit: {safe(view.limit)}" if view.limit else "",
-        f"eta {duration(view.eta)}",
+        f"limit: {safe(view.limit)}" if busy and view.limit else "",
+        f"eta {duration(view.eta)}" if busy else "",
     )
     return [phrase for phrase in said if phrase]
 

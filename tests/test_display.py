@@ -129,6 +129,12 @@ def test_the_line_says_everything_once():
     )
 
 
+def test_the_line_of_a_finished_job_is_about_nothing_to_come():
+    assert line(replace(VIEW, settled=24, valid=None, in_flight=0, usd=0.02)) == (
+        "quickstart  24/24 settled, 17 accepted, 9.1 stories/min, 141 tok/s, $0.0200"
+    )
+
+
 # ── speed ─────────────────────────────────────────────────────────────────────────────────────────
 
 

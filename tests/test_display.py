@@ -110,7 +110,6 @@ def test_a_pace_has_two_digits_at_least(number, words):
         (0.994, "99 %"),
         (0.999, ">99 %"),
         (1, "100 %"),
-        (None, "?"),
     ],
 )
 def test_a_share_is_rounded_neither_to_none_nor_to_all(share, words):

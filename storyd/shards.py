@@ -129,6 +129,7 @@ def sealed(folder: Folder, number: int, indices: range) -> Tally | None:
         return None
     start, stop = seal["range"]
     if start != indices.start or stop > indices.stop:
+        check_seal(folder, number)
         raise Damaged(
             f"is of indices {start} to {stop - 1}, not of {indices.start} to {indices.stop - 1}",
             where=str(folder.seal(number)),
@@ -139,6 +140,7 @@ def sealed(folder: Folder, number: int, indices: range) -> Tally | None:
         if size is None and folder.growing(number).exists():
             return None  # never renamed: the open file is whole, so seal it again
         if size != facts["bytes"]:
+            check_seal(folder, number)  # whichever of the two is wrong
             said = "is missing" if size is None else f"has {size} bytes"
             raise Damaged(
                 f"{said}, but its seal says {facts['bytes']} bytes",
@@ -203,16 +205,22 @@ def _sealing(body: Mapping[str, Any]) -> bytes:
     return orjson.dumps(whole, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
-def check(folder: Folder, number: int) -> None:
-    """Hold a shard's files, byte by byte, against its seal, and that against its own hash. Raises Damaged."""
-    written = folder.seal(number).read_bytes()
+def check_seal(folder: Folder, number: int) -> dict[str, Any]:
+    """A shard's seal, held against its own hash, byte by byte. Raises Damaged."""
     body = read_seal(folder, number) or {}
-    if written != _sealing({key: value for key, value in body.items() if key != "sha256"}):
+    unsigned = {key: value for key, value in body.items() if key != "sha256"}
+    if folder.seal(number).read_bytes() != _sealing(unsigned):
         raise Damaged(
             "is not as it was written",
             where=str(folder.seal(number)),
             fix="restore it; or remove it, and the next run makes it anew",
         )
+    return body
+
+
+def check(folder: Folder, number: int) -> None:
+    """Hold a shard's files against its seal. Raises Damaged."""
+    body = check_seal(folder, number)
     for path, name in ((folder.stories(number), "stories"), (folder.events(number), "events")):
         if file_hash(path) != body[name]["sha256"]:
             raise Damaged("its content is not what its seal says", where=str(path), fix=_mend(folder, number))

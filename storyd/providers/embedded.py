@@ -10,11 +10,12 @@ import secrets
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from storyd import models
 from storyd.errors import ConfigError
-from storyd.exchange import Provider
+from storyd.exchange import Completion, Provider, Request
 from storyd.settings import ProviderSettings, Secret
 
 from . import openai
@@ -23,14 +24,15 @@ from .launch import Kept, Server, launched, tell
 MODEL = models.NAME
 SAMPLING = frozenset(
     {
-        *("temperature", "top_p", "top_k", "min_p", "repeat_penalty", "presence_penalty"),
-        *("frequency_penalty", "seed", "stop", "response_format"),
+        *("temperature", "top_p", "top_k", "min_p", "seed", "stop", "response_format"),
+        *("repetition_penalty", "presence_penalty", "frequency_penalty"),
     }
 )
 OPTIONS: Mapping[str, type] = {"slots": int, "ctx": int, "threads": int}
 """Answers at once; tokens of prompt and answer together; threads (0: as many as there are cores)."""
 SLOTS, CTX, THREADS = 8, 1024, 0
 CHILD = Path(__file__).with_name("llama.py")
+_WORDS = {"repetition_penalty": "repeat_penalty"}
 KEY_NAMES = ("STORYD_CHILD_KEY",)
 START = 300.0
 
@@ -48,7 +50,19 @@ async def connect(settings: ProviderSettings) -> AsyncIterator[Provider]:
     async with launched(_server(settings, gguf)) as child:
         replica = openai.Replica(child.url, Secret(child.server.key))
         async with openai.connect(settings, [replica]) as provider:
-            yield Kept(child, provider, replica.move)
+            yield Kept(child, LlamaTalk(provider), replica.move)
+
+
+class LlamaTalk:
+    """A provider that is asked in the job file's words and asks in llama.cpp's."""
+
+    def __init__(self, provider: Provider) -> None:
+        self._provider = provider
+
+    async def complete(self, request: Request) -> Completion:
+        """Ask once. Raises what the provider raises."""
+        sampling = {_WORDS.get(name, name): value for name, value in request.sampling.items()}
+        return await self._provider.complete(replace(request, sampling=sampling))
 
 
 def _check(settings: ProviderSettings) -> None:

@@ -39,6 +39,7 @@ def main(command: Sequence[str]) -> int:
     asked = _wait(child, signals)
     if asked:
         os.killpg(0, signal.SIGTERM)
+        os.killpg(0, signal.SIGCONT)  # what is stopped hears nothing
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(GRACE)
     _sweep()

@@ -19,7 +19,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from subprocess import STDOUT
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -36,8 +35,9 @@ KEY_NAMES = ("VLLM_API_KEY", "LLAMA_API_KEY")
 """Where servers look for the key that they are to ask for."""
 NOT_FOUND, HOPELESS = 127, 78
 """Exit statuses of a server that would only die of the same again (sysexits.h calls 78 EX_CONFIG)."""
-TRIES, QUICK = 4, 60.0
-"""A server that dies so many times in a row within so many seconds of its start is given up."""
+TRIES, QUICK, PAUSE = 4, 60.0, 0.25
+"""A server that dies so many times in a row within so many seconds of its start is given up; seconds of the
+pause before another start, doubled each time."""
 PULSE, PROBE, MISSES = 15.0, 10.0, 4
 """Seconds between two looks at a server that is up, seconds a look may take, how many may fail in a row."""
 STOP = 8.0
@@ -117,6 +117,11 @@ class Child:
             raise Transient(f"{self.server.name} is starting again", retry_after=1.0)
         return self._url
 
+    @property
+    def failed(self) -> bool:
+        """Whether it is given up."""
+        return self._failed is not None
+
     async def keep(self, say: Say) -> None:
         """Run it, again and again, until it is given up."""
         deaths = 0
@@ -126,7 +131,7 @@ class Child:
             deaths = deaths + 1 if anyio.current_time() - began < QUICK else 1
             if hopeless or deaths == TRIES:
                 break
-            wait = 0.25 * 2**deaths
+            wait = PAUSE * 2**deaths
             say(f"{self.server.name}: the server {how}; starting it again in {wait:g} s")
             await anyio.sleep(wait)
         self._failed = self._failure(f"{how}, {deaths} times in a row" if deaths > 1 else how)
@@ -215,24 +220,45 @@ async def launched(server: Server, say: Say = tell) -> AsyncIterator[Child]:
 async def _guarded(
     command: list[str], env: Mapping[str, str], hear: Callable[[bytes], None]
 ) -> AsyncIterator[Process]:
-    process = await anyio.open_process(
-        [sys.executable, "-I", "-S", str(GUARD), *command], stderr=STDOUT, env=env, start_new_session=True
-    )
-    async with anyio.create_task_group() as around:
-        around.start_soon(_listen, process, hear)
-        try:
-            yield process
-        finally:
-            with anyio.CancelScope(shield=True):  # bounded by STOP
-                await _end(process)
-            around.cancel_scope.deadline = anyio.current_time() + LAST_WORDS
+    process, output = await _start(command, env)
+    try:
+        async with anyio.create_task_group() as around:
+            around.start_soon(_listen, output, hear)
+            try:
+                yield process
+            finally:
+                with anyio.CancelScope(shield=True):  # bounded by STOP
+                    await _end(process)
+                around.cancel_scope.deadline = anyio.current_time() + LAST_WORDS
+    finally:
+        os.close(output)
 
 
-async def _listen(process: Process, hear: Callable[[bytes], None]) -> None:
-    assert process.stdout
-    async with process.stdout as output:
-        async for said in output:
-            hear(said)
+async def _start(command: list[str], env: Mapping[str, str]) -> tuple[Process, int]:
+    """The guard with its command, and where to read what they say.
+
+    A pipe of our own, and none of the process': a stray may hold its other end for longer than we listen.
+    """
+    guard = [sys.executable, "-I", "-S", str(GUARD), *command]
+    output, end = os.pipe()
+    os.set_blocking(output, False)
+    try:
+        process = await anyio.open_process(guard, stdout=end, stderr=end, env=env, start_new_session=True)
+        return process, output
+    except BaseException:
+        os.close(output)
+        raise
+    finally:
+        os.close(end)
+
+
+async def _listen(output: int, hear: Callable[[bytes], None]) -> None:
+    while True:
+        await anyio.wait_readable(output)
+        said = os.read(output, 65_536)
+        if not said:
+            return
+        hear(said)
 
 
 async def _end(process: Process) -> None:

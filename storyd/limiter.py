@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 
 import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from .breaker import Breaker
 from .errors import Fatal, Refused, Transient, Unanswered
@@ -66,7 +67,8 @@ class Limited:
         self._scopes: set[anyio.CancelScope] = set()
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._held_by_width = False
+        self._why = ""
+        self._flying = 0
         self._paused_until = self._cut_at = -math.inf
         self._pauses = self._draws = 0
         self._outcomes, self._seen = 0, 0
@@ -80,8 +82,6 @@ class Limited:
     def in_flight(self) -> int:
         """How many requests are on their way."""
         return self._flying
-
-    _flying = 0
 
     @property
     def width(self) -> int:
@@ -100,7 +100,7 @@ class Limited:
         wait, why = self._held(now)
         if not self.waiting and not self._breaker.open:
             return ""
-        match why:
+        match why or self._why:
             case "breaker":
                 return f"waiting for the provider to come back (probe {self._breaker.probes + 1})"
             case "pause":
@@ -111,12 +111,14 @@ class Limited:
                 return f"provider (max throughput at width {self.width})"
             case "width":
                 return f"width (growing, {self.width})"
-        return _NAMES.get(why, "")
+        return _NAMES.get(why or self._why, "")
 
     # ── asking ────────────────────────────────────────────────────────────────────────────────────
 
     async def complete(self, request: Request) -> Completion:
         """Ask once, when it may be asked. What was sent is shielded from cancellation: see stop()."""
+        # a hand that never waits would otherwise go from one shield into the next, cancelled or not
+        await checkpoint_if_cancelled()
         now = self._loop.time()
         if self._line or self._held(now)[0] > 0:
             call = await self._turn(request)
@@ -163,7 +165,7 @@ class Limited:
                 now = self._loop.time()
                 wait, why = self._held(now)
                 if wait > 0:
-                    self._held_by_width = why == "width"
+                    self._why = why
                     self._wake(now, wait)
                     return
                 turn.set_result(self._go(request, now))
@@ -190,9 +192,6 @@ class Limited:
 
     def _go(self, request: Request, now: float) -> _Call:
         self._flying += 1
-        if self._held_by_width:
-            self._held_by_width = False
-            self._width.held()
         call = _Call(now, self._flying, self._width.generation, self._breaker.sent())
         for name, meter in self._active:
             units = self._cost(name, request)
@@ -229,7 +228,7 @@ class Limited:
         self._pauses = 0
         self._ever = True
         self._outcome(True)
-        self._width.answered(call.generation, call.beside, usage.output, now - call.sent)
+        self._width.answered(call.generation, self._flying, usage.output, now - call.sent)
         if call.taken:
             self._wordiness += 0.1 * (min(1.0, usage.output / max(1, request.max_tokens)) - self._wordiness)
             for name, units, _ in call.taken:

@@ -77,7 +77,7 @@ def _window(limit_seconds: float, units: float) -> float:
 
 @dataclass(slots=True)
 class Meter:
-    """So many units per second. `ceiling` is what was configured, `told` what the provider says (inf: nothing).
+    """So many units per second. `ceiling` is what was configured, `told` what is told; inf is unknown.
 
     `rate` is the pace now, in units as we estimate them, and `spent` all that was reserved.
     """
@@ -157,7 +157,7 @@ class Meter:
                 self.factor += 0.3 * (min(most, max(least, charged)) - self.factor)
         elif used > 0.9 * self.rate * elapsed and self.ceiling >= self.told and self._trusted(sent):
             # at full pace, and yet the bucket stays full: less is charged than we think
-            self.factor = max(least, 0.95 * self.factor)
+            self.factor = max(least, 0.9 * self.factor)
 
     def _trusted(self, now: float) -> bool:
         return now - self._cut_at > DISTRUST

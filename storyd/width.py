@@ -15,13 +15,16 @@ START = 8
 WIDEST = 512
 """The ceiling where nobody gives one."""
 SAMPLE = 16
-"""Answers that a judgement needs at least; else as many as the width."""
+"""Answers that a judgement needs at least, else as many as the width."""
 BOUND = 0.1
-"""Share of the requests that had to wait for their turn, from which on the width is what binds."""
-GAIN, LOSS = 1.05, 0.97
-"""A wider width must bring at least this much of the throughput; a narrower one may cost that much."""
-REST = 8
-"""Judgements between two looks at another width."""
+"""Share of the requests that took the last place, from which on the width is what binds."""
+CLEAR, GAIN, LOSS = 1.5, 1.05, 0.97
+"""A wider width must bring at least GAIN of the throughput, CLEAR if half the answers are to tell; a narrower
+one may leave LOSS of it."""
+REST, LONG_REST = 8, 32
+"""Judgements before a look at a wider width; and at a narrower one, or above one that was refused."""
+CUT = 0.8
+"""What a refusal leaves of the width."""
 DOUBLE_IN = 0.5
 """Seconds in which the width doubles after an outage: eight to 512 in three seconds."""
 
@@ -42,7 +45,8 @@ class Width:
     _wider: bool = True
     _since: float = float("-inf")
     _answers: int = 0
-    _held: int = 0
+    _settled: bool = False
+    _last: int = 0
     _tokens: float = 0.0
     _seconds: float = 0.0
     _beside: float = 0.0
@@ -60,38 +64,55 @@ class Width:
         self._since = now
         self._renew()
 
-    def held(self) -> None:
-        """A request had to wait for its turn."""
-        self._held += 1
-
     def answered(self, generation: int, beside: int, tokens: int, seconds: float) -> None:
-        """An answer of so many tokens took so long, with `beside` requests in flight when it was sent."""
+        """An answer of so many tokens took so long, with `beside` requests in flight, itself among them."""
         if generation != self.generation:
             return
         self._answers += 1
+        self._last += beside >= self.size
         self._beside += beside
         self._tokens += tokens + 1
         self._seconds += seconds
-        if self._answers >= (max(SAMPLE, self.size) if self.climbs else self.size):
-            self._judge()
+        enough = max(SAMPLE if self._best else START, self.size)
+        if self._settled:
+            if self._answers >= enough:
+                self._judge()
+        elif 2 * self._answers >= enough:
+            # the first ones were sent before the queue at the server had its length: they flatter a wider width
+            if self._clear():
+                self._judge()
+            else:
+                self._settled = True
+                self._count_anew()
 
     def cut(self, in_flight: int) -> None:
         """The provider has refused, with so many in flight: be narrower, and grow back slowly."""
-        self._goal = max(self._goal if self.mode == "recover" else 0, self.size)
-        self.size = self._base = max(1, int(0.7 * min(self.size, in_flight)))
-        self.mode = "recover"
+        self._goal = min(self.size, in_flight)
+        self.size = self._base = max(1, int(CUT * self._goal))
+        self.mode, self._rest = "recover", 0
         self._renew()
 
+    @property
+    def _brings(self) -> float:
+        """Tokens per second at this width, so far."""
+        return self._beside / self._answers * self._tokens / max(self._seconds, 1e-9)
+
+    def _clear(self) -> bool:
+        return self.mode == "ramp" and self._binds and (not self.climbs or self._brings >= CLEAR * self._best)
+
+    @property
+    def _binds(self) -> bool:
+        return self._last >= BOUND * self._answers
+
     def _judge(self) -> None:
-        if self._held >= BOUND * self._answers:
-            brings = self._beside / self._answers * self._tokens / max(self._seconds, 1e-9)
+        if self._binds:
             match self.mode:
                 case "ramp":
-                    self._ramp(brings)
+                    self._ramp(self._brings)
                 case "recover":
-                    self._recover(brings)
+                    self._recover(self._brings)
                 case "hold":
-                    self._hold(brings)
+                    self._hold(self._brings)
         self._renew()
 
     def _ramp(self, brings: float) -> None:
@@ -104,16 +125,19 @@ class Width:
             self.mode = "hold"
 
     def _recover(self, brings: float) -> None:
-        self._best, self._base = brings, self.size
-        self.size = min(self.size + max(1, self.size // 16), self.ceiling)
-        if self.size >= self._goal:
-            self.mode = "hold" if self.climbs else "ramp"
+        """Back to just below where it was refused; a little more only after a while."""
+        self._best = brings
+        self._rest += 1
+        if self._rest >= LONG_REST:
+            self._goal, self._rest = self._goal + max(1, self._goal // 16), 0
+        self.size = min(self.size + max(0, self._goal - self.size) // 2, self.ceiling)
+        self._base = self.size
 
     def _hold(self, brings: float) -> None:
         if self.size == self._base:
             self._best += 0.3 * (brings - self._best)
             self._rest += 1
-            if self._rest >= REST and self.climbs:
+            if self.climbs and self._rest >= (REST if self._wider else LONG_REST):
                 self._look()
         elif brings >= (GAIN if self._wider else LOSS) * self._best:
             self._best, self._base = brings, self.size
@@ -130,5 +154,9 @@ class Width:
 
     def _renew(self) -> None:
         self.generation += 1
-        self._answers = self._held = 0
+        self._settled = False
+        self._count_anew()
+
+    def _count_anew(self) -> None:
+        self._answers = self._last = 0
         self._tokens = self._seconds = self._beside = 0.0

@@ -75,11 +75,13 @@ class Teller:
 
     def __init__(self, bad: float = 0.3, faults: float = 0.0, latency: float = 0.0, own: bool = True) -> None:
         self.bad, self.faults, self.latency, self.own = bad, faults, latency, own
+        self.sent: list[str] = []
         self.answered: list[str] = []
         self._failed: set[str] = set()
 
     async def complete(self, request: Request) -> Completion:
         await anyio.lowlevel.checkpoint()
+        self.sent.append(request.id)
         with anyio.CancelScope(shield=True):
             await anyio.sleep(self.latency * chance("latency", request.id, self.latency))
         if request.id not in self._failed and chance("fault", request.id) < self.faults:

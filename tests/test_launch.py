@@ -14,15 +14,16 @@ import pytest
 from anyio import to_thread
 
 from storyd.errors import ConfigError, Fatal, Transient
-from storyd.exchange import Completion, Request
-from storyd.providers import launch
-from storyd.providers.launch import GUARD, Kept, Server, launched
+from storyd.exchange import Completion, Provider, Request
+from storyd.providers import connect, launch
+from storyd.providers.launch import Kept, Server, launched
+from storyd.providers.leash import GUARD
 from storyd.settings import ProviderSettings, Secret
 
 # A server of a few lines: answers everything with the ids of its own process and of one it has started, which
 # went into a session of its own. Asked for /die, /mute or /shout it dies, freezes, or dies after much talk.
 SERVER = """
-import http.server, os, signal, subprocess, sys
+import http.server, json, os, signal, subprocess, sys
 
 stray = subprocess.Popen(["sleep", "60"], start_new_session=True)
 
@@ -38,6 +39,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
             os._exit(3)
         body = f"{os.getpid()} {stray.pid} {os.environ['VLLM_API_KEY']}".encode()
         self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self):
+        allowed = self.headers["Authorization"] == "Bearer " + os.environ["VLLM_API_KEY"]
+        message = {"role": "assistant", "content": str(os.getpid())}
+        body = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]}).encode()
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200 if allowed else 401)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -327,6 +338,26 @@ async def test_of_much_output_little_is_kept(server: Server):
         child._hear = lambda said: (hear(said), seen.append(len(child._tail)))[0]  # type: ignore[method-assign]
         await tell(before, "/shout")
     assert max(seen, default=0) <= launch.KEPT
+
+
+@pytest.mark.parametrize("key", [KEY, ""])
+async def test_a_launched_server_is_a_provider_that_survives_its_death(script: Path, key: str):
+    command = f"{sys.executable} -I -S {script} {{port}}"
+    async with connect(settings(command, key=key)) as provider:
+        process = int((await provider.complete(REQUEST)).text)
+        os.kill(process, signal.SIGKILL)
+        await until(lambda: not runs(process))
+        with anyio.fail_after(20):
+            while (again := await asked(provider)) is None:  # noqa: ASYNC110
+                await anyio.sleep(0.02)
+    assert int(again.text) != process
+
+
+async def asked(provider: Provider) -> Completion | None:
+    try:
+        return await provider.complete(REQUEST)
+    except Transient:
+        return None
 
 
 class _Silent:

@@ -18,7 +18,7 @@ LAYERS = """
     appendlog shards ledger verify reopen
     document yaml12 shape fitting schema origin jobfile sources harvest axes prompting judging keys pricelist
     wire limiter models
-    providers providers.chat providers.guard providers.launch providers.llama
+    providers providers.chat providers.guard providers.leash providers.launch providers.llama
     providers.openai providers.simulator providers.embedded providers.fake
     accounts config
 |

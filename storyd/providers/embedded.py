@@ -16,10 +16,10 @@ from pathlib import Path
 from storyd import models
 from storyd.errors import ConfigError
 from storyd.exchange import Completion, Provider, Request
-from storyd.settings import ProviderSettings, Secret
+from storyd.settings import ProviderSettings
 
 from . import openai
-from .launch import Kept, Server, launched, tell
+from .launch import Server, launched, tell
 
 MODEL = models.NAME
 SAMPLING = frozenset(
@@ -47,10 +47,8 @@ async def connect(settings: ProviderSettings) -> AsyncIterator[Provider]:
     """The model, loaded. Raises ConfigError and Fatal."""
     _check(settings)
     gguf = Path(settings.gguf) if settings.gguf else await models.fetch(tell)
-    async with launched(_server(settings, gguf)) as child:
-        replica = openai.Replica(child.url, Secret(child.server.key))
-        async with openai.connect(settings, [replica]) as provider:
-            yield Kept(child, LlamaTalk(provider), replica.move)
+    async with launched(_server(settings, gguf)) as child, openai.kept(child, settings) as provider:
+        yield LlamaTalk(provider)
 
 
 class LlamaTalk:

@@ -1,8 +1,7 @@
 """A local server as a supervised child: started, waited for, started again when it dies, ended with us.
 
-Knows processes, ports and when a server is up; knows nothing of what it is asked. Between us and the server
-stands guard.py, which ends the server and all it has started as soon as we are gone, however we went. The
-server's output goes nowhere but into a tail of bounded size, whose last lines are shown when it fails.
+Knows ports, deaths and when a server is up; knows nothing of what it is asked. The server's output goes
+nowhere but into a tail of bounded size, whose last lines are shown when it fails.
 """
 
 from __future__ import annotations
@@ -16,9 +15,8 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -29,7 +27,8 @@ from storyd.errors import ConfigError, Fatal, Transient
 from storyd.exchange import Completion, Provider, Request
 from storyd.settings import ProviderSettings, Secret
 
-GUARD = Path(__file__).with_name("guard.py")
+from .leash import leashed
+
 LOOPBACK = "http://127.0.0.1:{port}/v1"
 KEY_NAMES = ("VLLM_API_KEY", "LLAMA_API_KEY")
 """Where servers look for the key that they are to ask for."""
@@ -40,10 +39,6 @@ TRIES, QUICK, PAUSE = 4, 60.0, 0.25
 pause before another start, doubled each time."""
 PULSE, PROBE, MISSES = 15.0, 10.0, 4
 """Seconds between two looks at a server that is up, seconds a look may take, how many may fail in a row."""
-STOP = 8.0
-"""Seconds that the guard has for ending the server; a little more than it takes."""
-LAST_WORDS = 1.0
-"""Seconds that output may still come in after that."""
 KEPT = 16_384
 """Bytes of output that are remembered."""
 _LISTENS = re.compile(rb"storyd: listening on (http://127\.0\.0\.1:\d+)\s")
@@ -143,7 +138,7 @@ class Child:
         port = _free_port()
         command = [word.replace("{port}", str(port)) for word in self.server.command]
         env = {**os.environ, **self.server.env, **dict.fromkeys(self.server.key_names, self.server.key)}
-        async with _guarded(command, env, self._hear) as process:
+        async with leashed(command, env, self._hear) as process:
             url = await self._up(process, self.server.url.replace("{port}", str(port)))
             if url:
                 self._url = url
@@ -214,62 +209,6 @@ async def launched(server: Server, say: Say = tell) -> AsyncIterator[Child]:
         around.cancel_scope.cancel()
     if failed:
         raise failed
-
-
-@asynccontextmanager
-async def _guarded(
-    command: list[str], env: Mapping[str, str], hear: Callable[[bytes], None]
-) -> AsyncIterator[Process]:
-    process, output = await _start(command, env)
-    try:
-        async with anyio.create_task_group() as around:
-            around.start_soon(_listen, output, hear)
-            try:
-                yield process
-            finally:
-                with anyio.CancelScope(shield=True):  # bounded by STOP
-                    await _end(process)
-                around.cancel_scope.deadline = anyio.current_time() + LAST_WORDS
-    finally:
-        os.close(output)
-
-
-async def _start(command: list[str], env: Mapping[str, str]) -> tuple[Process, int]:
-    """The guard with its command, and where to read what they say.
-
-    A pipe of our own, and none of the process': a stray may hold its other end for longer than we listen.
-    """
-    guard = [sys.executable, "-I", "-S", str(GUARD), *command]
-    output, end = os.pipe()
-    os.set_blocking(output, False)
-    try:
-        process = await anyio.open_process(guard, stdout=end, stderr=end, env=env, start_new_session=True)
-        return process, output
-    except BaseException:
-        os.close(output)
-        raise
-    finally:
-        os.close(end)
-
-
-async def _listen(output: int, hear: Callable[[bytes], None]) -> None:
-    while True:
-        await anyio.wait_readable(output)
-        said = os.read(output, 65_536)
-        if not said:
-            return
-        hear(said)
-
-
-async def _end(process: Process) -> None:
-    assert process.stdin
-    await process.stdin.aclose()
-    with anyio.move_on_after(STOP):
-        await process.wait()
-    if process.returncode in (None, -signal.SIGKILL):  # the guard itself was killed, or hangs
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
 
 
 async def _watch(process: Process, url: str) -> None:

@@ -13,12 +13,12 @@ from contextlib import asynccontextmanager
 
 from storyd import wire
 from storyd.errors import Fatal, Refused, Transient
-from storyd.exchange import Completion, Reading, Request
+from storyd.exchange import Completion, Provider, Reading, Request
 from storyd.settings import ProviderSettings, Secret
 from storyd.status import redact
 from storyd.wire import Client, Reply, Unreached
 
-from . import chat
+from . import chat, launch
 
 HOME = "api.openai.com"
 SAMPLING = frozenset(
@@ -148,15 +148,24 @@ class OpenAI:
 
 
 @asynccontextmanager
-async def connect(
-    settings: ProviderSettings, replicas: Sequence[Replica] | None = None
-) -> AsyncIterator[OpenAI]:
-    """The provider of an account; `replicas` are its servers where they are not settings.urls.
+async def connect(settings: ProviderSettings) -> AsyncIterator[Provider]:
+    """The provider of an account, of a server of our own where it is to be launched.
 
-    Raises ConfigError.
+    Raises ConfigError, and Fatal where a launched server does not come up.
     """
-    if replicas is None:
-        urls = settings.urls or (f"https://{HOME}/v1",)
-        replicas = [Replica(url, settings.key, insecure=settings.insecure) for url in urls]
+    if settings.launch:
+        async with launch.launched(launch.server(settings)) as child, kept(child, settings) as provider:
+            yield provider
+        return
+    urls = settings.urls or (f"https://{HOME}/v1",)
+    replicas = [Replica(url, settings.key, insecure=settings.insecure) for url in urls]
     async with wire.client(settings.timeouts) as client:
         yield OpenAI(client, replicas, settings.name)
+
+
+@asynccontextmanager
+async def kept(child: launch.Child, settings: ProviderSettings) -> AsyncIterator[Provider]:
+    """The provider of a child, wherever it is started again."""
+    replica = Replica(child.url, Secret(child.server.key), insecure=settings.insecure)
+    async with wire.client(settings.timeouts) as client:
+        yield launch.Kept(child, OpenAI(client, [replica], settings.name), replica.move)

@@ -18,4 +18,6 @@ OPTIONS: Mapping[str, type] = openai.OPTIONS
 
 def connect(settings: ProviderSettings) -> AbstractAsyncContextManager[Provider]:
     """See openai.connect."""
-    return openai.connect(replace(settings, urls=settings.urls or (URL,)))
+    if settings.urls or settings.launch:
+        return openai.connect(settings)
+    return openai.connect(replace(settings, urls=(URL,)))

@@ -78,7 +78,7 @@ class Width:
             if self._answers >= enough:
                 self._judge()
         elif 2 * self._answers >= enough:
-            # the first ones were sent before the queue at the server had its length: they flatter a wider width
+            # the first ones were sent before the server's queue had its length: they flatter a wider width
             if self._clear():
                 self._judge()
             else:

@@ -146,9 +146,9 @@ def _eta(view: View, pace: float) -> float | None:
 
 def _ended(setup: Setup, view: View, code: int) -> None:
     if code == 3:
-        log.warning("%s", _too_many(setup, view))
+        print(_too_many(setup, view), file=sys.stderr)
     elif code:
-        log.warning("%s: drained; run it again to go on", setup.job.name)
+        print(f"storyd: {setup.job.name}: drained (run it again to go on)", file=sys.stderr)
     else:
         log.info("done: %s", line(view))
 

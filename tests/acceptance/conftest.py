@@ -11,7 +11,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,7 @@ class Workplace:
     """A folder with a job file, and the command run in it."""
 
     path: Path
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def job(
         self, url: str, *, name: str = "job", stories: int = 200, shard_size: int = 50, width: int = 16
@@ -88,17 +89,23 @@ class Workplace:
     def start(self, *arguments: str | Path, **more: Any) -> subprocess.Popen[str]:
         command = [*STORYD, "--dir", str(self.path / "shards"), *map(str, arguments)]
         more = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": self.path} | more
-        return subprocess.Popen(command, **more)
+        self.started.append(subprocess.Popen(command, **more))
+        return self.started[-1]
+
+    def close(self) -> None:
+        """Leave no process and no pipe behind, whatever a test has left."""
+        for process in self.started:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdout, process.stderr):
+                if pipe is not None:
+                    pipe.close()
 
     def call(
         self, *arguments: str | Path, timeout: float = 300, **more: Any
     ) -> subprocess.CompletedProcess[str]:
         process = self.start(*arguments, **more)
-        try:
-            out, err = process.communicate(timeout=timeout)
-        finally:
-            process.kill()
-            process.wait()
+        out, err = process.communicate(timeout=timeout)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def verify(self, name: str = "job") -> dict[str, Any]:
@@ -128,8 +135,10 @@ class Workplace:
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Workplace:
-    return Workplace(tmp_path)
+def here(tmp_path: Path) -> Iterator[Workplace]:
+    workplace = Workplace(tmp_path)
+    yield workplace
+    workplace.close()
 
 
 def one_line(text: str) -> str:

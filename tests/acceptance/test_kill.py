@@ -45,3 +45,5 @@ def test_thirty_kills_change_nothing(tmp_path: Path) -> None:
         assert not again, f"asked again although noted: {sorted(again)[:5]}"
     assert sum(count - 1 for count in counts.values()) <= KILLS * WIDTH
     assert all(count == 1 for count in killed.noted().values())
+    undisturbed.close()
+    killed.close()

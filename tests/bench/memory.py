@@ -19,7 +19,7 @@ name: memory
 seed: 1
 stories: {stories}
 shard_size: 1000
-provider: {{kind: fake, words: 20}}
+provider: {{kind: fake, words: 40}}
 model: fake
 prompt:
   template: 'A story with "{{verb}}", "{{noun}}" and "{{adjective}}".'

@@ -194,6 +194,15 @@ def test_a_lost_job_json_is_written_again(path):
     assert finished(JOB, path) == finished(JOB, path.with_name("other"))
 
 
+def test_a_seal_of_more_indices_than_the_job_has_is_not_touched(path):
+    finish(JOB, path)
+    (path / "job.json").unlink()
+    before = {file: file.read_bytes() for file in path.glob("*/*")}
+    with pytest.raises(Damaged, match="is of indices 6 to 8, not of 6 to 7"), opened(tiny(8, 3), path):
+        pass
+    assert {file: file.read_bytes() for file in path.glob("*/*")} == before
+
+
 def test_the_shards_of_another_shard_size_are_not_touched(path):
     finish(JOB, path)
     (path / "job.json").unlink()

@@ -26,6 +26,11 @@ def asked(folder):
     return {*numbers, *((index, nth) for index, _, nth in accepted(folder.path))}
 
 
+def reopenings(folder):
+    found = [line for file in folder.path.glob("events/*.jsonl") for line in lines(file)]
+    return [line for line in found if line["event"] == "reopened"]
+
+
 # ── retry ─────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -55,6 +60,7 @@ def test_the_numbers_go_on_and_the_attempts_start_again(folder):
     finish(JOB, folder.path, bad=0.7, noted=noted)
     assert noted and not set(noted) & known
     assert min(nth for _, nth in noted) == 3
+    assert {line["nth"] for line in reopenings(folder)} == {3}
     for line in lines(folder.stories(0)) + lines(folder.stories(1)) + lines(folder.stories(2)):
         assert line["attempts"] == line["nth"] % 3 + 1
     assert max(line["nth"] for n in range(3) for line in lines(folder.stories(n))) >= 3

@@ -1,7 +1,6 @@
-"""What a kill between any two calls to the kernel leaves is healed; damage is named, and nothing is dropped."""
+"""What a kill between any two calls to the kernel leaves is healed; damage is named; nothing is dropped."""
 
 import shutil
-from dataclasses import replace
 
 import orjson
 import pytest
@@ -72,15 +71,10 @@ def test_a_run_that_is_killed_anywhere_goes_on_as_if_nothing_had_happened(tmp_pa
 
 
 def test_growing_a_job_that_is_killed_anywhere(tmp_path):
-    grown = replace(JOB, stories=7)
-    finish(replace(JOB, stories=5), tmp_path / "begin")
+    grown = tiny(4, 2)
+    finish(tiny(3, 2), tmp_path / "begin")
     had, wanted = accepted(tmp_path / "begin"), digest(grown, tmp_path / "at once")
-
-    def grow(path):
-        with opened(grown, path):
-            pass
-
-    for where, path in every_kill(tmp_path / "begin", grow):
+    for where, path in every_kill(tmp_path / "begin", lambda path: finish(grown, path)):
         sound(path)
         assert digest(grown, path) == wanted, where
         assert had.items() <= accepted(path).items(), where

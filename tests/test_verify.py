@@ -85,6 +85,14 @@ def test_a_seal_that_counts_other_records_is_found(folder):
     assert "seals/00001.json: is not as it was written" in fault
 
 
+def test_a_shard_that_was_sealed_too_early_is_found(tmp_path):
+    with opened(JOB, tmp_path / "tiny") as account:
+        settle(account, 0)
+        account.seal(0, {})
+    (fault,) = faults(Folder(tmp_path / "tiny"))
+    assert fault.endswith("stories/00000.jsonl: is sealed, but 2 of its indices are not settled")
+
+
 def test_an_open_job_is_whole_too(tmp_path):
     fill(JOB, tmp_path / "tiny", range(5))
     report = sound(tmp_path / "tiny")

@@ -6,7 +6,7 @@ An `Accepted` is its records' lines in the story shard; every other event is one
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -14,8 +14,7 @@ from .exchange import NO_USAGE, Usage
 from .record import Record, usage_body, usage_from
 
 
-@dataclass(frozen=True, slots=True)
-class Paid:
+class Paid(NamedTuple):
     """An answer that did not become a story: what it said, how it ended and what it cost."""
 
     text: str

@@ -48,7 +48,7 @@ class Tally:
     def paid(self, usage: Usage, usd: float | None, seconds: float, model: str) -> None:
         """One more answer was received."""
         self.answers += 1
-        self.usage = self.usage + usage
+        self.usage = self.usage.plus(usage)
         if usd is None:
             self.unpriced += 1
         else:
@@ -68,7 +68,7 @@ class Tally:
         self.abandoned += other.abandoned
         self.answers += other.answers
         self.faults += other.faults
-        self.usage = self.usage + other.usage
+        self.usage = self.usage.plus(other.usage)
         self.usd += other.usd
         self.unpriced += other.unpriced
         self.reasons.update(other.reasons)
@@ -212,7 +212,7 @@ class OpenShard:
         self._state[event.index - self.indices.start] = OPEN
         self._floors[event.index] = event.nth
         tally.answers += event.answers
-        tally.usage = tally.usage + event.usage
+        tally.usage = tally.usage.plus(event.usage)
         if event.usd is None:
             tally.unpriced += event.answers
         else:

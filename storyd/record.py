@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -12,8 +11,7 @@ from .exchange import Usage
 from .space import Trait
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One accepted story. `nth` is the number of its question; `attempts` counts the answers that it took
     since the index was last (re)opened, this one included.
 
@@ -22,7 +20,7 @@ class Record:
     """
 
     job: str
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a record
     nth: int
     story: str
     words: int

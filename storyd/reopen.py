@@ -37,7 +37,7 @@ class Spent:
     def pay(self, answers: int, usage: Usage, usd: float | None) -> None:
         """So many answers came, at this price."""
         self.answers += answers
-        self.usage = self.usage + usage
+        self.usage = self.usage.plus(usage)
         if usd is not None:
             self.usd = (self.usd or 0.0) + usd
 

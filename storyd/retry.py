@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .errors import Refused, Transient, Unanswered
 from .events import Abandoned, Accepted, Event, Fault, Invalid, Logged, Paid, Reopened
@@ -14,7 +13,7 @@ from .prices import cost
 from .record import Record
 from .settings import Price
 from .space import Prompt, draw
-from .verdict import judge
+from .verdict import Verdict, judge
 
 ROUNDS = 2
 """How often an index may use up `retry.transient` before it is abandoned."""
@@ -22,8 +21,7 @@ ACCOUNT_CAP = 4.0
 """Seconds that an index waits at most after a fault of the account, which its limiter waits out anyway."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """Who was asked, at what price, and when the outcome came."""
 
     provider: str
@@ -45,41 +43,49 @@ def decide(job: Job, prompt: Prompt, past: Past, outcome: Completion | Unanswere
 
 def _answered(job: Job, prompt: Prompt, past: Past, answer: Completion, asked: Asked) -> Event:
     verdict = judge(job.extract, job.clean, job.checks, prompt, answer)
-    usd = None if asked.price is None else cost(asked.price, answer.usage)
-    text = answer.text.encode(errors="replace").decode()  # half a character could not be written down
-    model = answer.model or job.model
-    paid = Paid(text, answer.finish, model, answer.usage, usd, round(answer.seconds, 3))
     if verdict.ok:
-        return Accepted(prompt.index, tuple(_records(job, prompt, past, verdict.stories, (paid, asked))))
+        return Accepted(prompt.index, _records(job, prompt, past, verdict, (answer, asked)))
     if past.invalid + 1 >= job.retry.invalid:
-        return Abandoned(prompt.index, past.nth, verdict.why, asked.at, paid)
-    return Invalid(prompt.index, past.nth, verdict.why, paid, asked.at)
+        return Abandoned(prompt.index, past.nth, verdict.why, asked.at, _paid(job, answer, asked))
+    return Invalid(prompt.index, past.nth, verdict.why, _paid(job, answer, asked), asked.at)
+
+
+def _paid(job: Job, answer: Completion, asked: Asked) -> Paid:
+    text = answer.text.encode(errors="replace").decode()  # half a character could not be written down
+    model, usd = answer.model or job.model, _usd(answer, asked)
+    return Paid(text, answer.finish, model, answer.usage, usd, round(answer.seconds, 3))
+
+
+def _usd(answer: Completion, asked: Asked) -> float | None:
+    return None if asked.price is None else cost(asked.price, answer.usage)
 
 
 def _records(
-    job: Job, prompt: Prompt, past: Past, stories: Sequence[str], source: tuple[Paid, Asked]
-) -> Iterator[Record]:
-    paid, asked = source
-    for part, story in enumerate(stories):
-        first = part == 0
-        yield Record(
-            job=job.name,
-            index=prompt.index,
-            nth=past.nth,
-            story=story,
-            words=len(story.split()),
-            traits=prompt.traits,
-            provider=asked.provider,
-            model=paid.model,
-            attempts=past.invalid + 1,
-            finish=paid.finish,
-            usage=paid.usage if first else NO_USAGE,
-            usd=paid.usd if first or paid.usd is None else 0.0,
-            seconds=paid.seconds if first else 0.0,
-            created=asked.at,
-            part=part,
-            parts=len(stories),
-        )
+    job: Job, prompt: Prompt, past: Past, verdict: Verdict, source: tuple[Completion, Asked]
+) -> tuple[Record, ...]:
+    answer, asked = source
+    first = Record(
+        job=job.name,
+        index=prompt.index,
+        nth=past.nth,
+        story=verdict.stories[0],
+        words=verdict.words[0],
+        traits=prompt.traits,
+        provider=asked.provider,
+        model=answer.model or job.model,
+        attempts=past.invalid + 1,
+        finish=answer.finish,
+        usage=answer.usage,
+        usd=_usd(answer, asked),
+        seconds=round(answer.seconds, 3),
+        created=asked.at,
+        parts=len(verdict.stories),
+    )
+    if first.parts == 1:
+        return (first,)
+    rest = first._replace(usage=NO_USAGE, usd=None if first.usd is None else 0.0, seconds=0.0)
+    others = zip(verdict.stories, verdict.words, strict=True)
+    return (first, *[rest._replace(story=s, words=w, part=n) for n, (s, w) in enumerate(others) if n])
 
 
 def _faulted(job: Job, index: int, past: Past, fault: Transient, at: str) -> Event:

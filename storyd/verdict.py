@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .answer import Answer
 from .checks import finished
@@ -29,12 +29,15 @@ REASONS = 20
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The stories of an answer or, where there are none, why: `check: reason` or `answer: reason`."""
+class Verdict(NamedTuple):
+    """The stories of an answer or, where there are none, why: `check: reason` or `answer: reason`.
+
+    `words` counts those of each story.
+    """
 
     stories: tuple[str, ...] = ()
     why: tuple[str, ...] = ()
+    words: tuple[int, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -69,14 +72,16 @@ def judge(
         found = _found(extract, completion)
     except ValueError as why:
         return _invalid([f"answer: {why}"])
-    stories, faults = [], []
+    valid: list[Answer] = []
+    faults: list[str] = []
     for answer in _answers(found, clean, completion.finish):
-        said = _said(checks, prompt, answer)
-        faults += said
-        stories += [] if said else [answer.text]
-    if len(stories) >= (extract.least if isinstance(extract, Several) else len(found)):
-        return Verdict(tuple(stories))
-    count = [f"answer: {len(stories)} of {len(found)} stories are valid"] if len(found) > 1 else []
+        if said := _said(checks, prompt, answer):
+            faults += said
+        else:
+            valid.append(answer)
+    if len(valid) >= (extract.least if isinstance(extract, Several) else len(found)):
+        return Verdict(tuple([one.text for one in valid]), words=tuple([len(one.words) for one in valid]))
+    count = [f"answer: {len(valid)} of {len(found)} stories are valid"] if len(found) > 1 else []
     return _invalid([*count, *faults])
 
 

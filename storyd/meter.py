@@ -20,6 +20,8 @@ ALIKE = 1.25
 """How far a window that was inferred may be from one of WINDOWS."""
 BELIEVED = 3
 """How many readings must agree that a limit refills like a bucket, and how fast."""
+STILL = 0.02
+"""Seconds by which a reset must change to tell anything."""
 LEARN_EVERY = 5.0
 TOP, LOW = 0.98, 0.1
 """A bucket fuller than TOP hides what was charged; below LOW of it the pace eases."""
@@ -40,7 +42,8 @@ class _Bucket:
     """Whether a limit refills steadily, and in which window: three readings in a row must agree.
 
     In one bucket remaining + rate · reset is the same for all readings, so two of them tell the rate. A fixed
-    window, whose reset only counts down, never agrees with that.
+    window never agrees with that: its reset counts down. Where reset stands still, the bucket is compared to a
+    full one; but only where it is half full at least, for it may hold less than its limit.
     """
 
     window: float = MINUTE
@@ -52,14 +55,14 @@ class _Bucket:
     def see(self, reading: Reading) -> None:
         if reading.reset is None:
             return
-        last, self._last = self._last, self._last or (reading.remaining, reading.reset)
-        if last is None:
-            return
-        slower = reading.reset - last[1]
-        if abs(slower) < 0.02:
-            return
-        self._last = (reading.remaining, reading.reset)
-        self._count(_window(reading.limit * slower, last[0] - reading.remaining))
+        remaining, reset = self._last or (reading.limit, 0.0)
+        if abs(reading.reset - reset) >= STILL:
+            self._last = (reading.remaining, reading.reset)
+            self._count(_window(reading.limit * (reading.reset - reset), remaining - reading.remaining))
+        elif reading.remaining >= reading.limit / 2:
+            window = _window(reading.limit * reading.reset, reading.limit - reading.remaining)
+            if window:
+                self._count(window)
 
     def _count(self, window: float) -> None:
         self._votes = self._votes + 1 if window and window == self._vote else 1

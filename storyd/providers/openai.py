@@ -30,8 +30,9 @@ SAMPLING = frozenset(
 OPTIONS: Mapping[str, type] = {}
 READ_EVERY = 0.25
 """Seconds between two looks at the limit headers; those of a refusal are always looked at."""
+OLD, NEW = "max_tokens", "max_completion_tokens"
 NEWER = re.compile(r"o\d|gpt-(?:[5-9]|\d\d)")
-"""The models that OpenAI's own server wants max_completion_tokens for."""
+"""The models that OpenAI's own server knows the newer name for; where we do not know, the server tells."""
 
 
 class Replica:
@@ -69,14 +70,16 @@ class OpenAI:
         self._client, self._replicas, self._name = client, replicas, name
         self._loop = asyncio.get_running_loop()
         self._read_at = -math.inf
-        self._renamed: dict[str, bool] = {}
+        self._budgets: dict[str, str] = {}
 
     async def complete(self, request: Request) -> Completion:
         """Ask once. Raises Transient, Refused or Fatal."""
         try:
-            reply = await self._ask(request)
-            if reply.status == 400 and self._misnamed(reply, request.model):
-                reply = await self._ask(request)
+            budget = self._budget(request.model)
+            reply = await self._ask(request, chat.encode(request, budget))
+            if reply.status == 400 and budget == OLD and NEW.encode() in reply.body:
+                self._budgets[request.model] = NEW
+                reply = await self._ask(request, chat.encode(request, NEW))
             return chat.decode(reply, request, self._readings(reply))
         except (Transient, Refused, Fatal) as error:
             error.where = self._name
@@ -84,8 +87,7 @@ class OpenAI:
             error.args = (error.what,)
             raise
 
-    async def _ask(self, request: Request) -> Reply:
-        body = chat.encode(request, "max_completion_tokens" if self._renames(request.model) else "max_tokens")
+    async def _ask(self, request: Request, body: bytes) -> Reply:
         tried: list[Replica] = []
         while True:
             replica = self._pick(tried)
@@ -128,20 +130,13 @@ class OpenAI:
         self._read_at = now
         return chat.readings(reply.headers)
 
-    def _renames(self, model: str) -> bool:
-        known = self._renamed.get(model)
+    def _budget(self, model: str) -> str:
+        """By which name max_tokens is known for a model, as far as is known."""
+        known = self._budgets.get(model)
         if known is None:
             at_home = self._replicas[0].url.host == HOME
-            known = self._renamed[model] = at_home and bool(NEWER.match(model))
+            known = self._budgets[model] = NEW if at_home and NEWER.match(model) else OLD
         return known
-
-    def _misnamed(self, reply: Reply, model: str) -> bool:
-        """Whether the server wants max_tokens by its other name, which is then used for this model."""
-        wants = not self._renamed.get(model)
-        if not wants or b"max_completion_tokens" not in reply.body or b"max_tokens" not in reply.body:
-            return False
-        self._renamed[model] = True
-        return True
 
     def _secrets(self) -> Iterator[str]:
         return (secret for replica in self._replicas for secret in replica.secrets)

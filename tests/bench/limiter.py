@@ -3,7 +3,7 @@
     python tests/bench/limiter.py [--seconds 180]
 
 A simulator over real HTTP enforces 3,000 requests and 400,000 tokens a minute with two seconds of burst. The
-width is found by itself; the limits are once configured and once only learned from headers. Bars, over seconds
+width is found by itself; the limits are once configured, once only learned from headers. Bars, over seconds
 15 to the end: ≥ 97 % of the binding limit's rate × time used, < 0.2 % of the answers 429.
 """
 

@@ -42,8 +42,8 @@ class _Bucket:
     """Whether a limit refills steadily, and in which window: three readings in a row must agree.
 
     In one bucket remaining + rate · reset is the same for all readings, so two of them tell the rate. A fixed
-    window never agrees with that: its reset counts down. Where reset stands still, the bucket is compared to a
-    full one; but only where it is half full at least, for it may hold less than its limit.
+    window never agrees with that: its reset counts down. Where reset stands still, the bucket is compared to
+    a full one; but only where it is half full at least, for it may hold less than its limit.
     """
 
     window: float = MINUTE

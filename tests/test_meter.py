@@ -123,7 +123,7 @@ def test_two_odd_readings_are_not_believed():
 
 
 def spending(meter, charge, seconds, limit=60_000.0):
-    """Spend at the meter's pace where the provider charges `charge` for each unit; its bucket holds a minute."""
+    """Spend at the meter's pace where each unit costs `charge`; the provider's bucket holds a minute."""
     level, now = limit, 0.0
     while now < seconds:
         now += 0.05

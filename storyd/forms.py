@@ -12,9 +12,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-from simplemma import Lemmatizer
-from simplemma.strategies import DefaultStrategy
-
 UNSPACED = frozenset(["bo", "ja", "km", "lo", "my", "th", "yue", "zh"])
 """Languages that put no spaces between words."""
 
@@ -32,8 +29,16 @@ _ENDINGS = (
     ("e", "eing"), ("y", "ies"), ("y", "ying"), ("f", "ves"), ("fe", "ves"),
 )  # fmt: skip
 
-# the small form of the dictionary: 3 MB a language instead of 20, and no slower behind a memory
-_DICTIONARY = Lemmatizer(cache_max_size=0, lemmatization_strategy=DefaultStrategy(low_memory=True))
+
+@lru_cache(maxsize=1)
+def _dictionary() -> Callable[[str, str], str]:
+    # heavy: the import takes a tenth of a second, and many a job needs no word forms
+    from simplemma import Lemmatizer
+    from simplemma.strategies import DefaultStrategy
+
+    # the small form of the dictionary: 3 MB a language instead of 20, and no slower behind a memory
+    strategy = DefaultStrategy(low_memory=True)
+    return Lemmatizer(cache_max_size=0, lemmatization_strategy=strategy).lemmatize
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ def _code(language: str) -> str:
 
 
 def _lemma(token: str, code: str) -> str:
-    return _DICTIONARY.lemmatize(token, code).lower()
+    return _dictionary()(token, code).lower()
 
 
 @lru_cache(maxsize=8)

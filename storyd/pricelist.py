@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from .prices import FREE
 from .settings import Price
 
 OURS = frozenset({"embedded", "fake", "simulator"})
 """Kinds that cost nothing."""
+HERE = frozenset({"127.0.0.1", "localhost", "::1"})
+"""Hosts that are on nobody's list."""
 
 
 def price_of(kind: str, model: str, url: str = "") -> Price | None:
@@ -19,6 +22,8 @@ def price_of(kind: str, model: str, url: str = "") -> Price | None:
     """
     if kind in OURS:
         return FREE
+    if urlsplit(url).hostname in HERE:
+        return None
     # heavy: reading the list takes a fifth of a second
     from genai_prices.data_snapshot import get_snapshot
 

@@ -5,6 +5,7 @@ Memory holds the open shards in detail and of the sealed ones a sum, so it does 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -53,7 +54,7 @@ class Tally:
             self.unpriced += 1
         else:
             self.usd += usd
-        self.latency[_bucket(seconds)] += 1
+        self.latency[bisect_left(BUCKETS, seconds)] += 1
         self.models[model] += 1
 
     def rejected(self, why: Iterable[str]) -> None:
@@ -249,10 +250,3 @@ class Progress:
         for shard in self.open.values():
             whole.add(shard.tally)
         return whole
-
-
-def _bucket(seconds: float) -> int:
-    for at, bound in enumerate(BUCKETS):
-        if seconds <= bound:
-            return at
-    return len(BUCKETS)

@@ -58,7 +58,8 @@ def _spent(what: str, key: str) -> Spent:
 
 def _worst_tokens(request: Request) -> int:
     # bytes for characters: the more of them a script needs for one, the more tokens it takes
-    size = sum(len(text.encode()) for _, text in request.messages) + len(request.prefill.encode())
+    texts = (request.prefill, *(text for _, text in request.messages))
+    size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
     return int(size / CHARACTERS_PER_TOKEN) + request.max_tokens
 
 

@@ -17,7 +17,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from .breaker import Breaker
 from .errors import Fatal, Refused, Transient, Unanswered
-from .exchange import Completion, Provider, Reading, Request, guess_tokens
+from .exchange import Completion, Provider, Reading, Request, Usage, guess_tokens
 from .meter import Meter
 from .settings import Limits
 from .space import draw
@@ -232,11 +232,17 @@ class Limited:
         if call.taken:
             self._wordiness += 0.1 * (min(1.0, usage.output / max(1, request.max_tokens)) - self._wordiness)
             for name, units, _ in call.taken:
-                if name == "output":
-                    self._meters[name].give_back(units - usage.output)
-                elif name == "input":
-                    self._meters[name].give_back(units - (usage.input - usage.cached))
+                self._settle(self._meters[name], name, units, usage)
         self._landed()
+
+    def _settle(self, meter: Meter, name: str, units: float, usage: Usage) -> None:
+        """Correct what was reserved by what was used, where the provider does so too."""
+        if name == "output":
+            meter.give_back(units - usage.output)
+        elif name == "input":
+            meter.give_back(units - (usage.input - usage.cached))
+        if meter.healing:
+            meter.refresh(self._loop.time())
 
     def _unanswered(self, call: _Call, error: Unanswered) -> Transient | Refused | Fatal:
         """What an error means for the account, and for whoever asked."""
@@ -271,7 +277,9 @@ class Limited:
         if self._breaker.refused:
             fix = "this provider refuses every question: check model and sampling"
             return Fatal(refusal.what, where=refusal.where, fix=fix)
-        return Transient(refusal.what)
+        weather = Transient(refusal.what)
+        weather.where = refusal.where
+        return weather
 
     def _alive(self, now: float, readings: Sequence[Reading], call: _Call) -> None:
         """The account speaks."""

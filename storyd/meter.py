@@ -26,7 +26,7 @@ LEARN_EVERY = 5.0
 TOP, LOW = 0.98, 0.1
 """A bucket fuller than TOP hides what was charged; below LOW of it the pace eases."""
 FACTOR = (0.1, 4.0)
-CUT, LEAST, HEAL = 0.8, 0.05, 0.01
+CUT, LEAST, HEAL = 0.9, 0.05, 0.002
 """A refusal leaves CUT of the pace, never less than LEAST of it in all; it comes back by HEAL a second."""
 DISTRUST = 900.0
 """Seconds after a refusal in which a full bucket is no invitation to go faster."""
@@ -124,8 +124,15 @@ class Meter:
         self.factor = max(self.factor, 1.0)
         self.refresh(now)
 
+    @property
+    def healing(self) -> bool:
+        """Whether it is slower than it was, and time makes it faster."""
+        return self._gain < 1.0
+
     def refresh(self, now: float) -> None:
         """Bring the pace up to date; what is owed is owed at the new pace."""
+        if self._gain < 1.0 <= self._healed(now):
+            self._gain = 1.0
         base = min(self.ceiling, self.told)
         rate = base * self._healed(now) * min(1.0, 0.5 + self.level / (2 * LOW)) / self.factor
         if self.due > now:

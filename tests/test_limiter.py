@@ -93,11 +93,19 @@ def test_a_server_that_says_nothing_is_found_out():
     assert len(account.refused) / len(account.asked) < 0.03
 
 
-def test_a_configured_limit_that_is_too_high_does_no_harm():
-    account = Account(rpm=3000)
-    play(account, Limits(rpm=6000), 60, 50)
-    assert between(account.done, 15, 60) / 45 > 0.97 * 50
-    assert len(account.refused) / len(account.asked) < 0.002
+@pytest.mark.parametrize(("says", "used", "refused"), [(True, 0.97, 0.002), (False, 0.9, 0.01)])
+def test_a_configured_limit_that_is_too_high_does_no_harm(says, used, refused):
+    account = Account(rpm=3000, says=says)
+    play(account, Limits(rpm=6000), 90, 50)
+    assert between(account.done, 30, 90) / 60 > used * 50
+    assert len(account.refused) / len(account.asked) < refused
+
+
+def test_one_refusal_is_forgotten():
+    busy = Transient("HTTP 429", retry_after=1, limited=True)
+    provider = Scripted(*[SAID] * 100, busy, SAID)
+    play(provider, Limits(rpm=1200), 120)
+    assert sum(100 <= at < 120 for at in provider.asked) / 20 > 0.97 * 20
 
 
 @pytest.mark.parametrize("charges", [0.5, 1.5])

@@ -162,11 +162,13 @@ def test_a_nearly_empty_account_is_used_gently():
 def test_a_refusal_slows_and_time_heals():
     meter = Meter(100.0)
     meter.cut(0.0)
-    assert meter.rate == pytest.approx(80)
-    meter.refresh(10.0)
     assert meter.rate == pytest.approx(90)
-    meter.refresh(100.0)
+    meter.refresh(25.0)
+    assert meter.rate == pytest.approx(95)
+    assert meter.healing
+    meter.refresh(60.0)
     assert meter.rate == pytest.approx(100)
+    assert not meter.healing
 
 
 readings = st.builds(

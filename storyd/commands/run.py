@@ -22,7 +22,6 @@ from storyd.errors import ConfigError
 from storyd.ledger import Ledger
 from storyd.progress import Tally
 from storyd.record import Record
-from storyd.settings import Budget
 from storyd.shards import Folder, read
 
 log = logging.getLogger("storyd")
@@ -40,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--provider", metavar="P", help="ask this provider instead")
     parser.add_argument("--shards", metavar="A-B", help="only these shards (from 0, B included)")
-    parser.add_argument("--budget-usd", type=float, metavar="X", help="never spend more than X US dollars")
+    parser.add_argument("--budget-usd", metavar="X", help="never spend more than X US dollars")
     parser.add_argument("--no-runners", action="store_true", help="do not start the runners of `then:`")
     parser.add_argument("--trust", action="store_true", help="let the job file launch servers")
 
@@ -66,18 +65,9 @@ def call(args: argparse.Namespace) -> int:
 
 
 def _setup(args: argparse.Namespace) -> Setup:
-    setup = config.load(
-        args.job, sets=args.sets, provider=args.provider, trust=args.trust, directory=args.dir
-    )
-    if args.budget_usd is not None:
-        setup = replace(setup, budget=Budget(args.budget_usd, setup.budget.tokens))
-    if setup.budget.usd is not None and setup.price is None:
-        raise ConfigError(
-            f"the price of {setup.job.model} is not known, so a budget in dollars cannot be kept",
-            where=str(args.job),
-            fix="give the provider a price: {input: …, output: …}, in dollars per million tokens",
-        )
-    return setup
+    budget = [] if args.budget_usd is None else [f"budget.usd={args.budget_usd}"]
+    sets = [*args.sets, *budget]
+    return config.load(args.job, sets=sets, provider=args.provider, trust=args.trust, directory=args.dir)
 
 
 def _numbers(shards: str | None, setup: Setup) -> range:

@@ -28,11 +28,12 @@ def test_thirty_kills_change_nothing(tmp_path: Path) -> None:
         asked_then: list[tuple[set[str], dict[str, int]]] = []
         for _ in range(KILLS):
             process = killed.start("run", job)
-            time.sleep(moments.uniform(0.4, 1.6))
+            time.sleep(moments.uniform(0.3, 2.2))
             assert process.poll() is None, f"it ended before it was killed: {process.communicate()}"
             kill(process)
             time.sleep(0.3)  # what was on its way to the simulator arrives
-            killed.verify()
+            if (killed.folder() / "job.json").exists():  # else it was killed before anything was begun
+                killed.verify()
             asked_then.append((set(killed.noted()), simulator.counts()["keys"]))
         finished = killed.call("run", job)
         assert finished.returncode == 0, finished.stderr

@@ -130,6 +130,7 @@ def test_a_wrong_key_parks_and_is_never_shown(here: Workplace) -> None:
     assert not [path for path in here.path.rglob("*") if path.is_file() and key.encode() in path.read_bytes()]
 
 
+@pytest.mark.slow
 def test_a_dead_provider_is_waited_for(here: Workplace) -> None:
     outage(here, seconds=12)
 

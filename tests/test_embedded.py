@@ -12,7 +12,8 @@ import anyio
 import pytest
 import tiny_model
 
-from storyd import models
+from storyd import config, models
+from storyd.checks import Answer
 from storyd.errors import ConfigError, Fatal, Transient
 from storyd.exchange import Completion, Provider, Request
 from storyd.providers import connect, embedded, launch
@@ -214,6 +215,40 @@ async def test_without_a_file_the_default_model_is_fetched(monkeypatch: pytest.M
     monkeypatch.setattr(models, "fetch", fetch)
     async with connect(ProviderSettings("embedded", "embedded", options={"slots": 1})) as provider:
         assert (await provider.complete(question())).model == "tiny-llama"
+
+
+# ── the quickstart ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_quickstart_asks_as_many_questions_at_once_as_there_are_slots():
+    setup = config.load(config.shipped() / "quickstart.yaml", offline=True)
+    assert setup.job.model == models.NAME
+    assert setup.provider.limits.concurrency == embedded.SLOTS
+
+
+@pytest.mark.parametrize(
+    ("end", "failing"),
+    [
+        ("They became good friends, and they watched the stars together.", set()),
+        ("They went to a big house.", {"matches"}),
+        ('Ben said, "We became good friends!"', {"matches"}),
+        ("They are good friends.", {"rejects"}),
+        ("They became good friends and they", {"ends_well", "matches"}),
+        ("They lived with a bird.", {"matches", "contains"}),
+    ],
+)
+def test_the_quickstart_takes_a_tale_with_a_helper_told_in_the_past_and_with_an_end(
+    end: str, failing: set[str]
+):
+    job = config.load(config.shipped() / "quickstart.yaml", offline=True).job
+    prompt = job.prompt(3)
+    helper = str(prompt.traits["helper"]) if "contains" not in failing else "bird"
+    middle = f"He was all alone at first. A kind {helper} came along and had a good idea. It was hard work."
+    text = f"{prompt.prefill} {middle} Both of them were busy until late in the evening. {end}"
+    assert {name for name, check in job.checks if check(prompt, Answer(text))} == failing
+
+
+# ── the machine ───────────────────────────────────────────────────────────────────────────────────
 
 
 def test_it_takes_no_more_cores_than_it_may_use():

@@ -1,7 +1,7 @@
 """The `provider:` of a job file, or a name in storyd.yaml → settings. Knows no kind but by its module.
 
-What only a kind knows, its module says: SAMPLING and OPTIONS, HOME where its company's servers are, and MODEL
-where it can do without the job's.
+What only a kind knows, its module says: SAMPLING and OPTIONS, HOME where its company's servers are, MODEL
+where it can do without the job's, and `concurrency` where it answers so many requests at once and no more.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class _Account:
             raise self.origin.wrong((*at, "kind"), f"no kind {shown(said.kind)}", fix)
         self._fits()
         urls = self._urls()
-        return ProviderSettings(
+        settings = ProviderSettings(
             self.name,
             said.kind,
             urls,
@@ -118,6 +118,7 @@ class _Account:
             said.insecure,
             self._options(),
         )
+        return _bounded(settings)
 
     def _fits(self) -> None:
         """Refuse what the kind does not know, and commands from files that are not trusted."""
@@ -185,6 +186,14 @@ class _Account:
                 raise self.origin.wrong((*self.at, name), "unknown key", fix)
         entries = {name: Entry(form, False) for name, form in types.items()}
         return fitted(entries, self.said.options, self.origin.document, self.at)
+
+
+def _bounded(settings: ProviderSettings) -> ProviderSettings:
+    """The settings; where they bound no requests in flight, with as many as the kind says it answers."""
+    own = getattr(module_of(settings.kind), "concurrency", None)
+    if own is None or settings.limits.concurrency is not None:
+        return settings
+    return replace(settings, limits=replace(settings.limits, concurrency=own(settings)))
 
 
 def price_from(said: jobfile.Price | None) -> Price | None:

@@ -24,6 +24,6 @@ def call(args: argparse.Namespace) -> int:
     for model in models.listing():
         body = {"name": model.name, "bytes": model.size, "path": str(model.path), "present": model.present}
         there = "present" if model.present else "not fetched"
-        said = f"{model.name}  {model.size >> 20} MB  {there}  {model.path}"
+        said = f"{model.name}  {model.size / 1e6:.0f} MB  {there}  {model.path}"
         print(orjson.dumps(body).decode() if args.json else said)
     return 0

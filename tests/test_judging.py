@@ -1,4 +1,3 @@
-
 import pytest
 from jobfiles import GOOD, load, refusal
 

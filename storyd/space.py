@@ -71,37 +71,45 @@ def below(seed: int, index: int, label: str, size: int) -> int:
 
 
 @lru_cache(maxsize=64)
-def _sides(size: int) -> tuple[int, int, int]:
-    """Near-square sides a·b ≥ size, and how many bytes of hash make a sum modulo a side all but uniform."""
+def _network(seed: int, size: int) -> tuple[int, int, int, tuple[tuple[int, int, int], ...]]:
+    """Near-square sides a·b ≥ size; the bits that are mixed; three constants a round, two of them odd.
+
+    64 bits more than a side has make a sum modulo the side all but uniform.
+    """
     a = math.isqrt(size - 1) + 1
-    return a, -(-size // a), (a.bit_length() + 7) // 8 + 8
+    bits = a.bit_length() + 64
+    width = (bits + 7) // 8
+    drawn = shake_256(f"{seed}/permutation".encode()).digest(3 * ROUNDS * width)
+    numbers = [
+        int.from_bytes(drawn[at : at + width]) >> (8 * width - bits) for at in range(0, len(drawn), width)
+    ]
+    rounds = tuple(
+        (numbers[at], numbers[at + 1] | 1, numbers[at + 2] | 1) for at in range(0, len(numbers), 3)
+    )
+    return a, -(-size // a), bits, rounds
 
 
-@lru_cache(maxsize=64)
-def _keys(seed: int) -> tuple[bytes, ...]:
-    return tuple(blake2b(f"{seed}/permutation/{n}".encode(), digest_size=16).digest() for n in range(ROUNDS))
-
-
-def _mix(key: bytes, side: int, width: int) -> int:
-    data = key + side.to_bytes(width)
-    if width <= 64:  # as far as blake2b goes
-        return int.from_bytes(blake2b(data, digest_size=width).digest())
-    return int.from_bytes(shake_256(data).digest(width))
+def _mix(side: int, constants: tuple[int, int, int], bits: int) -> int:
+    """A keyed hash of a side: twice multiply and fold, as in the finalisers of MurmurHash, at any width."""
+    add, first, second = constants
+    mask, half = (1 << bits) - 1, bits >> 1
+    side = ((side + add) * first) & mask
+    side = ((side ^ (side >> half)) * second) & mask
+    return side ^ (side >> half)
 
 
 def permute(seed: int, size: int, index: int) -> int:
     """Where a seeded permutation of range(size) sends `index`; exact for any size. Raises IndexError."""
     if not 0 <= index < size:
         raise IndexError(index)
-    a, b, width = _sides(size)
-    one, two, three, four = _keys(seed)
+    a, b, bits, (one, two, three, four) = _network(seed, size)
     while True:
         left, right = divmod(index, b)
         # each round moves one side by a hash of the other, which undoing needs no inverse of
-        left = (left + _mix(one, right, width)) % a
-        right = (right + _mix(two, left, width)) % b
-        left = (left + _mix(three, right, width)) % a
-        right = (right + _mix(four, left, width)) % b
+        left = (left + _mix(right, one, bits)) % a
+        right = (right + _mix(left, two, bits)) % b
+        left = (left + _mix(right, three, bits)) % a
+        right = (right + _mix(left, four, bits)) % b
         index = left * b + right
         if index < size:
             return index

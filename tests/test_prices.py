@@ -41,4 +41,4 @@ counts = st.integers(0, MILLION)
 @given(counts, counts, counts)
 def test_the_cost_of_a_sum_is_the_sum_of_the_costs(asked, cached, answered):
     one = Usage(input=asked + cached, output=answered, cached=cached)
-    assert cost(LISTED, one + one) == pytest.approx(2 * cost(LISTED, one))
+    assert cost(LISTED, one.plus(one)) == pytest.approx(2 * cost(LISTED, one))

@@ -56,7 +56,7 @@ def test_another_seed_is_another_order():
 
 def test_the_order_of_a_seed_never_changes():
     assert [permute(7, 1000, index) for index in range(6)] == [793, 383, 833, 353, 95, 512]
-    assert permute(7, 10**40, 0) == 9487861291022498013973377130218914242876
+    assert permute(7, 10**40, 0) == 3175665188412066196117249594398371490795
 
 
 @pytest.mark.slow

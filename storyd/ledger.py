@@ -6,6 +6,7 @@ says that nothing more may be asked.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 from collections import defaultdict
@@ -173,15 +174,27 @@ def freeze(job: Job, folder: Folder, body: Mapping[str, Any]) -> None:
     `body` is the normalised job file. The number of stories may grow; what decides the meaning of a record
     may not change.
     """
+    text = {"storyd": 1, "fingerprint": dict(job.fingerprint), "job": body}
+    line = orjson.dumps(text, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     was = frozen(folder)
     if was is not None:
         _same(job, folder, was)
-        if was["job"] == body:
-            return
-    text = {"storyd": 1, "fingerprint": dict(job.fingerprint), "job": body}
-    with disk_errors(folder.path):
-        folder.make()
-        write_whole(folder.job, orjson.dumps(text, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    if was is None or was["job"] != body:
+        with disk_errors(folder.path):
+            folder.make()
+            with _alone(folder.path):
+                write_whole(folder.job, line)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep others waiting, for the moment that it takes: several processes may begin one job at once."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def frozen(folder: Folder) -> dict[str, Any] | None:

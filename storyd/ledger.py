@@ -176,13 +176,13 @@ def freeze(job: Job, folder: Folder, body: Mapping[str, Any]) -> None:
     """
     text = {"storyd": 1, "fingerprint": dict(job.fingerprint), "job": body}
     line = orjson.dumps(text, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    was = frozen(folder)
-    if was is not None:
-        _same(job, folder, was)
-    if was is None or was["job"] != body:
-        with disk_errors(folder.path):
-            folder.make()
-            with _alone(folder.path):
+    with disk_errors(folder.path):
+        folder.make()
+        with _alone(folder.path):
+            was = frozen(folder)
+            if was is not None:
+                _same(job, folder, was)
+            if was is None or was["job"] != body:
                 write_whole(folder.job, line)
 
 

@@ -65,14 +65,20 @@ def _retry_shard(folder: Folder, number: int, indices: range, now: str) -> int:
     return len(abandoned)
 
 
+def require(folder: Folder, number: int) -> list[range]:
+    """The indices of each shard of a job. Raises ConfigError where it has no shard `number`."""
+    ranges = _ranges(folder)
+    if not 0 <= number < len(ranges):
+        raise ConfigError(f"no shard {number}", where=str(folder.path), fix=f"it has 0 to {len(ranges) - 1}")
+    return ranges
+
+
 def restart(folder: Folder, number: int, now: str) -> int:
     """Set a shard aside, into the trash folder, and reopen all its indices; returns how many were settled.
 
     Raises ConfigError where the job has no such shard, Held, Damaged or Full.
     """
-    ranges = _ranges(folder)
-    if not 0 <= number < len(ranges):
-        raise ConfigError(f"no shard {number}", where=str(folder.path), fix=f"it has 0 to {len(ranges) - 1}")
+    ranges = require(folder, number)
     with owned(folder.lock, range(number, number + 1)), disk_errors(folder.path):
         shards.finish_restart(folder, number)
         spent = _spent(folder, number, ranges[number])

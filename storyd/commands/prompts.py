@@ -24,11 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", dest="sets", action="append", default=[], metavar="a.b=c", help="override a key"
     )
+    parser.add_argument("--trust", action="store_true", help="let the job file name servers to launch")
 
 
 def call(args: argparse.Namespace) -> int:
     """Print them; returns 0. Raises ConfigError."""
-    job = config.load(args.job, sets=args.sets, directory=args.dir, offline=True).job
+    job = config.load(args.job, sets=args.sets, trust=args.trust, directory=args.dir, offline=True).job
     stop = job.stories if args.stop is None else min(args.stop, job.stories)
     for index in range(max(0, args.first), stop):
         sys.stdout.buffer.write(prompt_line(job, index))

@@ -6,7 +6,7 @@ import argparse
 
 import orjson
 
-from storyd.reopen import restart
+from storyd.reopen import require, restart
 from storyd.shards import find
 from storyd.worker import now
 
@@ -19,8 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(args: argparse.Namespace) -> int:
     """Set them aside; returns 0. Raises StorydError."""
-    for number in args.shards:
-        settled = restart(find(args.dir, args.job), number, now())
+    folder = find(args.dir, args.job)
+    numbers = sorted(set(args.shards))
+    for number in numbers:
+        require(folder, number)  # all of them, before the first is set aside
+    for number in numbers:
+        settled = restart(folder, number, now())
         said = f"{args.job}: shard {number} is in trash/ with {settled} settled prompts; run the job again"
         body = {"job": args.job, "shard": number, "settled": settled}
         print(orjson.dumps(body).decode() if args.json else said)

@@ -65,13 +65,13 @@ class Followed:
     def last(self, count: int) -> list[bytes]:
         """The last `count` lines, of the files written to last; whatever is there counts as shown."""
         lines: list[bytes] = []
-        for path in sorted(self.path.glob("*.jsonl*"), key=_written):
-            lines = (lines + self._added(path))[-count:] if count else []
-        return lines
+        for path in sorted(_files(self.path), key=_written):
+            lines = (lines + self._added(path))[-count:]
+        return lines if count > 0 else []
 
     def news(self) -> Iterator[bytes]:
         """The whole lines that were added since the last call."""
-        for path in sorted(self.path.glob("*.jsonl*"), key=_written):
+        for path in sorted(_files(self.path), key=_written):
             yield from self._added(path)
 
     def _added(self, path: Path) -> list[bytes]:
@@ -91,6 +91,10 @@ class Followed:
             return lines
         known = self.known.pop(shard, set())
         return [line for line in lines if hash(line) not in known]
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.suffix == ".jsonl" or path.name.endswith(GROWING)]
 
 
 def _written(path: Path) -> tuple[float, str]:

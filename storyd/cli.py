@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib.resources import files
+from io import TextIOWrapper
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,15 +24,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     verbose = "-v" in arguments or "--verbose" in arguments
+    _usable_streams()
     _log(verbose)
+    code = 0
     try:
         args = _parser(arguments).parse_args(arguments)
-        code = importlib.import_module(f"storyd.commands.{_module(args.command)}").call(args)
+        code = int(importlib.import_module(f"storyd.commands.{_module(args.command)}").call(args))
         sys.stdout.flush()
-        return int(code)
+        return code
     except BrokenPipeError:  # whoever read us has had enough: `storyd prompts … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return code
     except KeyboardInterrupt:
         return 130
     except Exception as error:
@@ -57,6 +60,15 @@ def leaf(error: BaseException) -> BaseException:
         inner = [leaf(one) for one in error.exceptions]
         error = next((one for one in inner if isinstance(one, StorydError)), inner[0])
     return error
+
+
+def _usable_streams() -> None:
+    """A closed stdout or stderr swallows what it is told; one that is not UTF-8 shows the rest as escapes."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  it lives as long as the process
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -128,3 +131,27 @@ def test_every_command_has_help_and_none_needs_more_than_the_core(capsys):
 def test_the_schema_is_json(tmp_path, capsys):
     assert call(tmp_path, "schema") == 0
     assert json.loads(capsys.readouterr().out)["properties"]["stories"]
+
+
+def command(*arguments: str | Path, **more) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-m", "storyd", *map(str, arguments)], **more)
+
+
+def test_a_terminal_that_is_not_utf_8_gets_escapes(tmp_path):
+    speaks = os.environ | {"PYTHONIOENCODING": "latin-1"}
+    with command("plan", write(tmp_path, GOOD), env=speaks, stdout=subprocess.PIPE, cwd=tmp_path) as process:
+        assert rb"\u2500\u2500 prompt 0" in process.communicate(timeout=60)[0]
+    assert process.returncode == 0
+
+
+def test_a_reader_that_leaves_does_not_change_the_exit_code(tmp_path):
+    job = tmp_path / "shards" / "tiny"
+    assert call(tmp_path, "run", write(tmp_path, GOOD)) == 0
+    (job / "stories" / "00000.jsonl").write_bytes(b"")
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    out, gone = os.pipe()
+    os.close(out)
+    streams = {"stdout": gone, "stderr": subprocess.DEVNULL, "env": buffered}
+    with command("--dir", tmp_path / "shards", "verify", "tiny", **streams) as process:
+        os.close(gone)
+        assert process.wait(timeout=60) == 1
